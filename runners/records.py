@@ -1,0 +1,254 @@
+"""The one schema of Kappa's records, with its writer and its reader.
+
+A run is a folder `<root>/<task>/<optimizer>/<run_id>/`:
+
+    config.yaml      the resolved configuration
+    manifest.json    schema version, status, versions, hardware, seeds, times, parameter groups
+    steps/           one row a step      } numbered Parquet parts, one a checkpoint,
+    evals/           one row a metric    } written beside and renamed when complete
+    spectra/         one row a spectrum  }
+
+Analysis reads runs only through this module, so it imports neither torch nor the loop.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = 1
+STATUSES = ("finished", "diverged", "failed", "interrupted")
+
+TABLES: dict[str, pa.Schema] = {
+    # loss: mean over the batch, before the step; grad_norm: before clipping; train_seconds:
+    # cumulative, without evaluation, norms, telemetry, logging and checkpointing;
+    # update_norm: length of the parameters' change, only where spectra are recorded.
+    "steps": pa.schema(
+        [
+            ("step", pa.int64()),
+            ("loss", pa.float64()),
+            ("lr", pa.float64()),
+            ("grad_norm", pa.float64()),
+            ("train_seconds", pa.float64()),
+            ("update_norm", pa.float64()),
+        ]
+    ),
+    "evals": pa.schema(
+        [
+            ("step", pa.int64()),
+            ("epoch", pa.float64()),
+            ("split", pa.string()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+            ("train_seconds", pa.float64()),
+        ]
+    ),
+    # resolution: eigenvalues below it are round-off, and the step does not use them;
+    # condition_number and effective_rank count only the eigenvalues above it.
+    "spectra": pa.schema(
+        [
+            ("step", pa.int64()),
+            ("name", pa.string()),
+            ("kind", pa.string()),
+            ("eigenvalues", pa.list_(pa.float64())),
+            ("resolution", pa.float64()),
+            ("condition_number", pa.float64()),
+            ("effective_rank", pa.float64()),
+            ("root_residual", pa.float64()),
+            ("fallbacks", pa.int64()),
+        ]
+    ),
+}
+
+
+class RecordsError(Exception):
+    """Records that cannot be read: damaged, missing, or of an unknown schema version."""
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(temporary_path)` and rename onto `path`; on any error `path` is as before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as JSON, atomically; non-finite numbers stay what they are."""
+    text = json.dumps(value, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def write_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a run's manifest with the schema version of this module."""
+    write_json(run_dir / "manifest.json", {**manifest, "schema_version": SCHEMA_VERSION})
+
+
+class RecordWriter:
+    """Collects rows in memory and writes them as one numbered part of each table.
+
+    Args:
+        run_dir: the run's folder, made when the first part is written.
+        num_parts: parts that a checkpoint vouches for; later ones are removed, since their
+            steps are going to be made again.
+    """
+
+    def __init__(self, run_dir: Path, num_parts: int = 0):
+        self.run_dir = Path(run_dir)
+        self.num_parts = num_parts
+        self.rows: dict[str, list[tuple]] = {name: [] for name in TABLES}
+        self._seen: dict[str, int] = dict.fromkeys(TABLES, 0)
+        for name in TABLES:
+            for index, part in _parts(self.run_dir / name):
+                if index >= num_parts:
+                    part.unlink()
+
+    def add(self, table: str, row: tuple) -> None:
+        """Append one row, its values in the order of `TABLES[table]`."""
+        self.rows[table].append(row)
+
+    def unseen(self) -> dict[str, list[tuple]]:
+        """Rows added since the last call and not yet written: what tracking is fed with."""
+        fresh = {name: rows[self._seen[name] :] for name, rows in self.rows.items()}
+        self._seen = {name: len(rows) for name, rows in self.rows.items()}
+        return fresh
+
+    def flush(self) -> int:
+        """Write the collected rows as the next part; returns the number of parts on disk.
+
+        Call `unseen` first where somebody listens: written rows are forgotten.
+
+        Raises:
+            OSError: if a part cannot be written; parts written before are intact.
+        """
+        for name, rows in self.rows.items():
+            if rows:
+                _write_part(self.run_dir / name, self.num_parts, TABLES[name], rows)
+        if any(self.rows.values()):
+            self.num_parts += 1
+        self.rows = {name: [] for name in TABLES}
+        self._seen = dict.fromkeys(TABLES, 0)
+        return self.num_parts
+
+
+def _write_part(folder: Path, index: int, schema: pa.Schema, rows: list[tuple]) -> None:
+    columns = [
+        pa.array(values, type=f.type)
+        for f, values in zip(schema, zip(*rows, strict=True), strict=True)
+    ]
+    table = pa.Table.from_arrays(
+        columns, schema=schema.with_metadata({"kappa_schema_version": str(SCHEMA_VERSION)})
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"part-{index:05d}.parquet"
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def _parts(folder: Path) -> list[tuple[int, Path]]:
+    return [(int(p.stem.split("-")[1]), p) for p in sorted(folder.glob("part-*.parquet"))]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def find_runs(root: Path | str) -> Iterator[Path]:
+    """Yield the run folders under `root`, in order of path; `root` may be one run's folder."""
+    root = Path(root)
+    if (root / "manifest.json").is_file():
+        yield root
+        return
+    for manifest in sorted(root.glob("*/*/*/manifest.json")):
+        yield manifest.parent
+
+
+def read_manifest(run_dir: Path | str) -> dict[str, Any]:
+    """Read a run's manifest.
+
+    Raises:
+        RecordsError: if it is missing, is not JSON, or has an unknown schema version.
+    """
+    path = Path(run_dir) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecordsError(f"{run_dir} holds no run: manifest.json is missing") from None
+    except json.JSONDecodeError as error:
+        raise RecordsError(f"{path} is damaged: {error}") from None
+    check_version(manifest, path)
+    return manifest
+
+
+def check_version(document: Mapping[str, Any], path: Path) -> None:
+    """Refuse a document of another schema version, naming the file and both versions."""
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RecordsError(
+            f"{path} has schema version {version}; this version of Kappa reads {SCHEMA_VERSION}"
+        )
+
+
+def read_config(run_dir: Path | str) -> dict[str, Any]:
+    """Read a run's resolved configuration as plain dicts and lists."""
+    import yaml
+
+    return yaml.safe_load((Path(run_dir) / "config.yaml").read_text())
+
+
+def read_table(run_dir: Path | str, table: str) -> pa.Table:
+    """Read one of a run's tables ("steps", "evals", "spectra") in order of its parts.
+
+    Raises:
+        RecordsError: if the run's schema version is unknown or a part is damaged.
+    """
+    read_manifest(run_dir)
+    schema = TABLES[table]
+    parts = []
+    for _, path in _parts(Path(run_dir) / table):
+        try:
+            parts.append(pq.read_table(path, schema=schema))
+        except (pa.ArrowException, OSError) as error:
+            raise RecordsError(f"{path} is damaged: {error}") from None
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+# ---------------------------------------------------------------- spectra
+
+
+def spectrum_row(
+    step: int,
+    name: str,
+    kind: str,
+    eigenvalues: Iterable[float],
+    resolution: float,
+    root_residual: float,
+    fallbacks: int,
+) -> tuple:
+    """A row of the `spectra` table, with its two summaries.
+
+    condition_number: largest / smallest eigenvalue above the resolution; nan if there is none.
+    effective_rank: exp of the entropy of the eigenvalues as shares of their sum
+    [Roy & Vetterli 2007], over the same eigenvalues.
+    """
+    eigenvalues = [float(value) for value in eigenvalues]
+    kept = [value for value in eigenvalues if value > max(resolution, 0.0)]
+    condition, rank = math.nan, 0.0
+    if kept and all(map(math.isfinite, kept)):
+        condition = max(kept) / min(kept)
+        total = math.fsum(kept)
+        rank = math.exp(-math.fsum(v / total * math.log(v / total) for v in kept))
+    return (step, name, kind, eigenvalues, resolution, condition, rank, root_residual, fallbacks)
