@@ -1,0 +1,1 @@
+"""Data sets: fetching, verification against one committed list, reading."""
