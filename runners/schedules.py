@@ -1,0 +1,138 @@
+"""Schedules: drive any number in an optimizer's parameter groups by step or by epoch.
+
+A rule multiplies the value that each group began with (its base) by a factor, so groups that
+differ in `lr` or `damping` keep their proportions. A shape says what the factor is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runners.shapes import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseSqrt,
+    Plateau,
+    PowerAfter,
+    Shape,
+    WarmupPolynomial,
+    check,
+)
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "InverseSqrt",
+    "Plateau",
+    "PowerAfter",
+    "Rule",
+    "Schedule",
+    "Shape",
+    "WarmupPolynomial",
+]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One key of the parameter groups, the unit of its time, and the shape of its factor."""
+
+    key: str
+    by: Literal["step", "epoch"]
+    shape: Shape
+
+    def __post_init__(self):
+        check(self.by in ("step", "epoch"), "by", "'step' or 'epoch'", self.by)
+
+
+class Schedule:
+    """Drives keys of an optimizer's parameter groups, each by its own rule.
+
+    Call `attach` once, `set(step)` before each step, `observe` after each evaluation of the
+    target metric. On resuming: `attach`, then `load_state_dict`, then `set`; the state holds the
+    base values, since the optimizer's own state holds the driven ones.
+
+    Args:
+        rules: {key: {"by": "step" | "epoch", "shape": Shape}}; empty drives nothing.
+    Raises:
+        ValueError: for an unknown `by`.
+    """
+
+    def __init__(self, rules: Mapping[str, Mapping[str, Any]]):
+        self.rules = tuple(Rule(key, rule["by"], rule["shape"]) for key, rule in rules.items())
+        self._groups: list[dict[str, Any]] = []
+        self._bases: dict[str, list[float]] = {}
+        self._max_steps, self._steps_per_epoch = 1, 1
+
+    def attach(self, optimizer: Any, max_steps: int, steps_per_epoch: int) -> None:
+        """Remember every group's base values; nothing is changed before `set`.
+
+        Args:
+            optimizer: anything with `param_groups`; groups added later are not driven.
+            max_steps: the run's length in steps; an epoch is `steps_per_epoch` of them.
+        Raises:
+            ValueError: if a group lacks a rule's key or holds no number there, or a count is < 1.
+        """
+        check(max_steps >= 1, "max_steps", ">= 1", max_steps)
+        check(steps_per_epoch >= 1, "steps_per_epoch", ">= 1", steps_per_epoch)
+        self._max_steps, self._steps_per_epoch = max_steps, steps_per_epoch
+        self._groups = list(optimizer.param_groups)
+        self._bases = {
+            rule.key: [_number(group, index, rule.key) for index, group in enumerate(self._groups)]
+            for rule in self.rules
+        }
+
+    def set(self, step: int) -> None:
+        """Write the values that step `step` (from 0) is to use into the parameter groups."""
+        for rule in self.rules:
+            if rule.by == "step":
+                factor = rule.shape.factor(step, self._max_steps)
+            else:
+                epoch = step // self._steps_per_epoch
+                factor = rule.shape.factor(epoch, self._max_steps / self._steps_per_epoch)
+            for group, base in zip(self._groups, self._bases[rule.key], strict=True):
+                group[rule.key] = base * factor
+
+    def observe(self, value: float, direction: Literal["min", "max"]) -> None:
+        """Tell the shapes the target metric; `direction` says which way is better."""
+        for rule in self.rules:
+            rule.shape.observe(value, direction)
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Base values of each group and each shape's state, by key; plain numbers."""
+        return {
+            rule.key: {"bases": list(self._bases[rule.key]), "shape": rule.shape.state_dict()}
+            for rule in self.rules
+        }
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            ValueError: if keys or the number of parameter groups differ.
+        """
+        keys = [rule.key for rule in self.rules]
+        check(sorted(state) == sorted(keys), "schedule state", f"of {keys}", sorted(state))
+        for rule in self.rules:
+            bases = list(state[rule.key]["bases"])
+            expected = f"of {len(self._groups)} parameter groups"
+            check(len(bases) == len(self._groups), "schedule state", expected, len(bases))
+            self._bases[rule.key] = bases
+            rule.shape.load_state_dict(state[rule.key]["shape"])
+
+
+def _number(group: Mapping[str, Any], index: int, key: str) -> float:
+    numbers = {
+        name: value
+        for name, value in group.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    if key not in numbers:
+        raise ValueError(
+            f"schedule rules.{key} must name a number of every parameter group, "
+            f"got group {index} with {', '.join(numbers) or 'no numbers'}"
+        )
+    return float(numbers[key])
