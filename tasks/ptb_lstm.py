@@ -89,7 +89,7 @@ class PTBLSTM(Task):
         return content_hash(self.data, ptb.CHAR_FILES)
 
     def make_model(self) -> nn.Module:
-        """The LSTM with torch's initial values: LSTM weights and biases U(+-1/sqrt(hidden_size))."""
+        """The LSTM with torch's initial values, U(+-1/sqrt(hidden_size)) in the LSTM layers."""
         return SymbolLSTM(
             self.vocab_size, self.embedding_size, self.hidden_size, self.num_layers, self.dropout
         )
@@ -163,8 +163,9 @@ class PTBLSTM(Task):
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
         """A sample is one stream's sequence, its loss the sum over bptt symbols."""
-        weight = 1 / (batch.num_samples * self.bptt)
-        yield CurvatureInfo(batch.num_samples, 0, torch.full((batch.num_samples,), weight))
+        weight = 1 / batch.targets.numel()
+        weights = torch.full((batch.num_samples,), weight, device=batch.targets.device)
+        yield CurvatureInfo(batch.num_samples, 0, weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the last batch, and the state before and after it where there is one."""

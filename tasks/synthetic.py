@@ -16,7 +16,10 @@ Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
-    """Draw an orthogonal matrix (dim, dim), uniform (Haar): QR of a Gaussian, signs of R's diagonal."""
+    """Draw an orthogonal matrix (dim, dim) uniformly: QR of a Gaussian, R's signs made positive.
+
+    Source: Mezzadri 2007, "How to generate random matrices from the classical compact groups".
+    """
     gaussian = torch.randn(dim, dim, dtype=torch.float64, generator=generator)
     q, r = torch.linalg.qr(gaussian)
     return q * r.diagonal().sign()

@@ -16,7 +16,6 @@ from tasks.data.store import DataError
 
 _BLOCK = 1 << 16
 _TIMEOUT_SECONDS = 30
-_ATTEMPTS = 5
 
 
 def download(url: str, path: Path, md5: str) -> None:
@@ -30,16 +29,17 @@ def download(url: str, path: Path, md5: str) -> None:
     if path.is_file() and _md5(path) == md5:
         return
     part = path.with_name(path.name + ".part")
-    for attempt in range(_ATTEMPTS):
+    complete = False
+    while not complete:
+        before = _size(part)
+        reason = "the connection was cut"
         try:
-            if _continue(url, part):
-                break
+            complete = _continue(url, part)
         except (OSError, http.client.HTTPException) as error:
-            # A refusal (404, 403) will be the same next time; a cut will not.
-            if isinstance(error, urllib.error.HTTPError) or attempt == _ATTEMPTS - 1:
-                raise DataError(f"cannot fetch {url}: {_reason(error)}") from error
-    else:
-        raise DataError(f"cannot fetch {url}: cut {_ATTEMPTS} times")
+            reason = _reason(error)
+        # After a cut the next attempt goes on; an attempt that brought nothing ends it.
+        if not complete and _size(part) <= before:
+            raise DataError(f"cannot fetch {url}: {reason}")
     found = _md5(part)
     if found != md5:
         part.unlink()
@@ -79,7 +79,7 @@ def extract(archive: Path, folder: Path, pattern: str) -> list[Path]:
 
 def _continue(url: str, part: Path) -> bool:
     """Append what is missing to the part; True when the source says that it is complete."""
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
@@ -95,7 +95,7 @@ def _continue(url: str, part: Path) -> bool:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         _copy(response, part, have, total)
-    return total is None or part.stat().st_size >= total
+    return total is None or _size(part) >= total
 
 
 def _copy(response: http.client.HTTPResponse, part: Path, have: int, total: int | None) -> None:
@@ -112,6 +112,10 @@ def _copy(response: http.client.HTTPResponse, part: Path, have: int, total: int 
         while block := response.read(_BLOCK):
             stream.write(block)
             progress.advance(bar, len(block))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _md5(path: Path) -> str:

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import importlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -140,18 +141,12 @@ def _check_prepared(partial: Path, digests: dict[str, str]) -> None:
 def _publish(partial: Path, folder: Path, digests: dict[str, str]) -> None:
     if not folder.exists():
         # One rename: the set is there as a whole or not at all.
-        staging = folder.with_name(f".{folder.name}.complete")
-        staging.mkdir(exist_ok=True)
-        for file in digests:
-            (staging / file).parent.mkdir(parents=True, exist_ok=True)
-            (partial / file).replace(staging / file)
-        staging.rename(folder)
-    else:
-        for file in digests:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (partial / file).replace(folder / file)
-    with contextlib.suppress(OSError):
-        partial.rmdir()
+        partial.rename(folder)
+        return
+    for file in digests:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (partial / file).replace(folder / file)
+    shutil.rmtree(partial)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Commands beside run.py: data preparation, benchmarks, publishing."""
