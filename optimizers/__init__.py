@@ -1,0 +1,18 @@
+"""Optimizers with the `torch.optim` contract, and what adapts any of them to a model."""
+
+from optimizers.build import build, describe_groups
+from optimizers.full_adagrad import FullMatrixAdagrad
+from optimizers.ggt import GGT
+from optimizers.ggt_authors import GGTAuthors
+from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
+
+__all__ = [
+    "GGT",
+    "FullMatrixAdagrad",
+    "GGTAuthors",
+    "ReportsSpectra",
+    "Spectrum",
+    "build",
+    "describe_groups",
+    "state_bytes",
+]

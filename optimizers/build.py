@@ -1,0 +1,126 @@
+"""Make any `torch.optim.Optimizer` for a model, with parameter groups from rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MATCHERS = ("names", "ndim", "modules")
+
+
+def build(
+    model: nn.Module,
+    cls: type[torch.optim.Optimizer],
+    groups: Sequence[Mapping[str, Any]] = (),
+    **options: Any,
+) -> torch.optim.Optimizer:
+    """Make `cls` for the parameters of `model` that require gradients.
+
+    Each rule in `groups` says which parameters it takes, by any of
+
+        names: patterns of the qualified name ("bias", "encoder.*.weight")
+        ndim: numbers of dimensions ([1] takes biases and norms)
+        modules: patterns of the owning module's path or lower-cased class name ("*norm*")
+
+    all of which must hold, and which options it overrides (`weight_decay: 0.0`). A pattern without
+    any of * ? [ matches as a substring. The first rule that matches a parameter takes it; the rest
+    form a group with the given options.
+
+    Raises:
+        ValueError: if lr < 0, if a rule has no matcher, an unknown option or no parameter, or if the
+            model has nothing to train. What `cls` itself raises passes.
+    """
+    options = {name: _plain(value) for name, value in options.items()}
+    rules = [_plain(rule) for rule in groups]
+    for settings in (options, *rules):
+        if "lr" in settings and not settings["lr"] >= 0:
+            raise ValueError(f"lr must be >= 0, got {settings['lr']}")
+    taken = _assign(model, rules)
+    param_groups = [{"params": taken.pop(), **_overrides(rule)} for rule in reversed(rules)]
+    rest = [{"params": taken.pop()}]
+    if not rules and not rest[0]["params"]:
+        raise ValueError("model must have parameters that require gradients, got none")
+    optimizer = cls([g for g in rest + param_groups[::-1] if g["params"]], **options)
+    for rule in rules:
+        unknown = sorted(set(_overrides(rule)) - set(optimizer.defaults))
+        if unknown:
+            known = ", ".join((*MATCHERS, *optimizer.defaults))
+            raise ValueError(f"keys of a group rule must be among {known}, got {unknown[0]}")
+    return optimizer
+
+
+def describe_groups(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[dict[str, Any]]:
+    """List each group's `names`, `num_parameters` and `options`; plain values fit for JSON."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [
+        {
+            "names": [names[id(parameter)] for parameter in group["params"]],
+            "num_parameters": sum(parameter.numel() for parameter in group["params"]),
+            "options": {k: _json_value(v) for k, v in group.items() if k != "params"},
+        }
+        for group in optimizer.param_groups
+    ]
+
+
+def _assign(model: nn.Module, rules: list[dict[str, Any]]) -> list[list[nn.Parameter]]:
+    """Return the parameters that no rule takes, followed by those of each rule."""
+    taken: list[list[nn.Parameter]] = [[] for _ in range(len(rules) + 1)]
+    for rule in rules:
+        if not any(name in rule for name in MATCHERS):
+            raise ValueError(f"a group rule must have one of {', '.join(MATCHERS)}, got {rule}")
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            hits = (k for k, rule in enumerate(rules, 1) if _matches(rule, model, name, parameter))
+            taken[next(hits, 0)].append(parameter)
+    for rule, parameters in zip(rules, taken[1:]):
+        if not parameters:
+            raise ValueError(f"a group rule must match a parameter not taken before it, got {rule}")
+    return taken
+
+
+def _matches(rule: dict[str, Any], model: nn.Module, name: str, parameter: Tensor) -> bool:
+    path = name.rpartition(".")[0]
+    class_name = type(model.get_submodule(path)).__name__.lower()
+    if "names" in rule and not _fits(rule["names"], name):
+        return False
+    if "ndim" in rule and parameter.ndim not in _listed(rule["ndim"]):
+        return False
+    return (
+        "modules" not in rule or _fits(rule["modules"], path) or _fits(rule["modules"], class_name)
+    )
+
+
+def _fits(patterns: Any, text: str) -> bool:
+    return any(
+        fnmatchcase(text, pattern) if any(mark in pattern for mark in "*?[") else pattern in text
+        for pattern in _listed(patterns)
+    )
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _overrides(rule: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in rule.items() if name not in MATCHERS}
+
+
+def _plain(value: Any) -> Any:
+    """Turn configuration containers into dicts and tuples, which checkpoints can hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,5 @@
+"""Kernels of linear algebra that know no optimizer."""
+
+from optimizers.linalg.window import LowRankWindow
+
+__all__ = ["LowRankWindow"]

@@ -1,0 +1,58 @@
+"""What an optimizer reports about itself, at no pass over its data that a step does not make anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of one matrix that an optimizer keeps, as of its last step.
+
+    Attributes:
+        name: which matrix, unique within the optimizer ("window", "model", a parameter's name).
+        kind: what it is: "gram", "second_moment", "factor".
+        eigenvalues: shape (n,), float64, ascending, on the CPU.
+        resolution: absolute value below which an eigenvalue is round-off; same units.
+        root_residual: relative error of the inverse root applied, NaN where it is not known.
+        fallbacks: steps skipped so far because a statistic was not finite.
+    """
+
+    name: str
+    kind: str
+    eigenvalues: Tensor
+    resolution: float
+    root_residual: float = float("nan")
+    fallbacks: int = 0
+
+
+@runtime_checkable
+class ReportsSpectra(Protocol):
+    """An optimizer with spectra; ask with `isinstance(optimizer, ReportsSpectra)`."""
+
+    def spectra(self) -> list[Spectrum]: ...
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of all tensors in `optimizer.state`, nested ones too; shared storage counts once."""
+    storages = {
+        (tensor.device, tensor.untyped_storage().data_ptr()): tensor.untyped_storage().nbytes()
+        for tensor in _tensors(list(optimizer.state.values()))
+    }
+    return sum(storages.values())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
