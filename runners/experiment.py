@@ -1,0 +1,225 @@
+"""Experiments in two stages: a search that chooses hyperparameters, then fresh seeds with them.
+
+Every method of a case gets the same number of trials. The choice is kept beside the records, in
+`<runs_dir>/experiments/<name>.json`; runs that are there already are not made again, so an
+experiment that was cut off goes on when the same command is given.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runners.records import SCHEMA_VERSION, write_json
+from runners.settings import Outcome
+
+Overrides = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run that an experiment needs."""
+
+    case: str
+    method: str
+    values: Overrides
+    seed: int
+    overrides: Overrides
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment as data; see conf/experiment for examples.
+
+    Attributes:
+        common: overrides of every run.
+        cases, methods: name -> overrides; a method may bring its own `grid`.
+        grid: key -> values, for methods without their own.
+        search_seeds, final_seeds: disjoint, so that nothing is tuned on what is reported.
+        search_overrides, final_overrides: overrides of one stage.
+        score: run folder -> number, lower is better.
+        extra: overrides from the command line, which win.
+    Raises:
+        ValueError: if the methods' numbers of trials differ or the stages share a seed.
+    """
+
+    name: str
+    common: Overrides
+    cases: Mapping[str, Overrides]
+    methods: Mapping[str, Overrides]
+    grids: Mapping[str, Mapping[str, Sequence[Any]]]
+    search_seeds: Sequence[int]
+    final_seeds: Sequence[int]
+    search_overrides: Overrides
+    final_overrides: Overrides
+    score: Callable[[Path], float]
+    extra: Overrides
+
+    def __post_init__(self):
+        budgets = {method: len(points(grid)) for method, grid in self.grids.items()}
+        if len(set(budgets.values())) > 1:
+            raise ValueError(f"experiment {self.name}: methods differ in trials: {budgets}")
+        shared = set(self.search_seeds) & set(self.final_seeds)
+        if shared:
+            raise ValueError(f"experiment {self.name}: seeds {shared} are in both stages")
+
+    def request(self, case: str, method: str, values: Overrides, seed: int, stage: Overrides):
+        """The run of one case, method, point of the grid and seed."""
+        overrides = {
+            **self.common,
+            **self.cases[case],
+            **self.methods[method],
+            **stage,
+            **values,
+            "seed": seed,
+            **self.extra,
+        }
+        return Request(case, method, values, seed, overrides)
+
+    def trials(self) -> list[Request]:
+        return [
+            self.request(case, method, values, seed, self.search_overrides)
+            for case, method in itertools.product(self.cases, self.methods)
+            for values in points(self.grids[method])
+            for seed in self.search_seeds
+        ]
+
+    def finals(self, choice: Iterable[Mapping[str, Any]]) -> list[Request]:
+        return [
+            self.request(c["case"], c["method"], c["values"], seed, self.final_overrides)
+            for c in choice
+            for seed in self.final_seeds
+        ]
+
+
+def make_plan(
+    experiment: Mapping[str, Any], score: Callable[[Path], float], extra: Overrides
+) -> Plan:
+    """A plan from the plain data of an experiment's YAML."""
+    methods = {name: dict(entry) for name, entry in experiment["methods"].items()}
+    default = experiment["search"].get("grid", {})
+    grids = {name: entry.pop("grid", default) for name, entry in methods.items()}
+    return Plan(
+        name=experiment["name"],
+        common=dict(experiment.get("common", {})),
+        cases={name: dict(entry) for name, entry in experiment["cases"].items()},
+        methods=methods,
+        grids=grids,
+        search_seeds=list(experiment["search"]["seeds"]),
+        final_seeds=list(experiment["final"]["seeds"]),
+        search_overrides=dict(experiment["search"].get("overrides", {})),
+        final_overrides=dict(experiment["final"].get("overrides", {})),
+        score=score,
+        extra=extra,
+    )
+
+
+def points(grid: Mapping[str, Sequence[Any]]) -> list[Overrides]:
+    """All combinations of a grid's values."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def run_experiment(
+    plan: Plan,
+    runs_dir: Path,
+    run_all: Callable[[list[Request], str], list[Outcome]],
+    command: str,
+    rule: str,
+) -> dict[str, Any]:
+    """Run both stages and write the index.
+
+    Args:
+        run_all: makes the runs of a list of requests, in any order, and returns their outcomes in
+            the order of the list; its second argument names the stage.
+        rule: in words, what chose.
+    Returns:
+        The index, as written. Its status is "finished" when every run is complete.
+    """
+    index = {
+        "schema_version": SCHEMA_VERSION,
+        "name": plan.name,
+        "command": command,
+        "rule": rule,
+        "status": "interrupted",
+        "trials": [],
+        "choice": [],
+        "final": [],
+    }
+    path = runs_dir / "experiments" / f"{plan.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    requests = plan.trials()
+    outcomes = run_all(requests, "search")
+    for request, outcome in zip(requests, outcomes, strict=True):
+        score = None
+        if outcome.record_status == "finished":
+            value = plan.score(Path(outcome.run_dir))
+            score = value if math.isfinite(value) else None
+        index["trials"].append({**entry(request, outcome), "score": score})
+    index["choice"] = choose(plan, index["trials"])
+    write_json(path, index)
+    finals = plan.finals(index["choice"])
+    outcomes = run_all(finals, "final")
+    index["final"] = [entry(r, o) for r, o in zip(finals, outcomes, strict=True)]
+    complete = all(
+        e["status"] in ("finished", "diverged") for e in index["trials"] + index["final"]
+    )
+    index["status"] = "finished" if complete else "interrupted"
+    write_json(path, index)
+    return index
+
+
+def entry(request: Request, outcome: Outcome) -> dict[str, Any]:
+    """A run's line in the index."""
+    return {
+        "case": request.case,
+        "method": request.method,
+        "values": request.values,
+        "seed": request.seed,
+        "task": outcome.task,
+        "optimizer": outcome.optimizer,
+        "run_id": outcome.run_id,
+        "status": outcome.record_status or outcome.status,
+        "reason": outcome.reason if outcome.status in ("failed", "invalid") else "",
+    }
+
+
+def choose(plan: Plan, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The point of least mean score over the search seeds, for each case and method.
+
+    A point at which a trial diverged or failed is not eligible. `at_edge` says that the choice
+    is the first or last value of its grid, so that a better one may lie outside.
+
+    Raises:
+        ValueError: if no point of a method is eligible.
+    """
+    choices = []
+    for case, method in itertools.product(plan.cases, plan.methods):
+        grid = plan.grids[method]
+        mine = [t for t in trials if (t["case"], t["method"]) == (case, method)]
+        scored = []
+        for values in points(grid):
+            scores = [t["score"] for t in mine if t["values"] == values]
+            if scores and None not in scores:
+                scored.append((math.fsum(scores) / len(scores), values))
+        if not scored:
+            raise ValueError(f"experiment {plan.name}: no trial of {method} on {case} finished")
+        score, values = min(scored, key=lambda pair: pair[0])
+        edge = any(
+            len(options) > 1 and values[key] in (options[0], options[-1])
+            for key, options in grid.items()
+        )
+        choices.append(
+            {
+                "case": case,
+                "method": method,
+                "values": values,
+                "score": score,
+                "num_trials": len(mine),
+                "at_edge": edge,
+            }
+        )
+    return choices

@@ -1,0 +1,65 @@
+"""A user's mistake in one line: what was typed, what is allowed, and what comes close."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def key_paths(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every key of a nested mapping, dotted."""
+    paths = []
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        paths.append(path)
+        if isinstance(value, Mapping):
+            paths += key_paths(value, f"{path}.")
+    return paths
+
+
+def close(name: str, options: Iterable[str]) -> list[str]:
+    """The options nearest to `name`, best first."""
+    return difflib.get_close_matches(name, list(options), n=3, cutoff=0.55)
+
+
+def explain(error: BaseException, known_keys: Iterable[str]) -> str:
+    """One line for an error of Hydra or OmegaConf."""
+    text = str(error)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        return unknown_key(unknown[1].split("@")[0], known_keys)
+    missing = re.search(
+        r"Could not find '([^']+)'(?:.*?Available options[^:]*:\n(.*))?", text, re.S
+    )
+    if missing:
+        group, _, name = missing[1].rpartition("/")
+        options = [
+            line.strip() for line in (missing[2] or "").splitlines() if line.startswith("\t")
+        ]
+        near = close(name, options)
+        hint = f"; close matches: {', '.join(near)}" if near else ""
+        return f"unknown {group} '{name}'{hint}; available: {', '.join(options) or 'none'}"
+    key = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", text)
+    if key:
+        return unknown_key(key[2], known_keys)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(lines[:2]) or type(error).__name__
+
+
+def unknown_key(key: str, known_keys: Iterable[str]) -> str:
+    """The line for an option that does not exist."""
+    near = close(key, known_keys)
+    hint = f"; close matches: {', '.join(near)}" if near else "; see python run.py --help"
+    return f"unknown option '{key}'{hint}"
+
+
+def table(rows: list[list[str]], header: list[str]) -> str:
+    """A plain aligned table."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -1,0 +1,75 @@
+"""The progress bar: loss, target metric, steps a second and time left."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+REFRESH_SECONDS = 0.1
+
+
+class NoBar:
+    """Shows nothing."""
+
+    def start(self, step: int, max_steps: int, label: str) -> None: ...
+
+    def update(self, step: int, loss: float, metric: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Bar:
+    """A bar drawn by rich, refreshed ten times a second whatever the number of steps."""
+
+    def __init__(self):
+        self._progress = None
+        self._task = None
+        self._next = 0.0
+
+    def start(self, step: int, max_steps: int, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4g} {task.fields[metric]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            auto_refresh=False,
+        )
+        self._task = self._progress.add_task(
+            label, total=max_steps, completed=step, loss=float("nan"), metric="", rate=""
+        )
+        self._first, self._began = step, perf_counter()
+        self._progress.start()
+
+    def update(self, step: int, loss: float, metric: str) -> None:
+        now = perf_counter()
+        if now < self._next:
+            return
+        self._next = now + REFRESH_SECONDS
+        rate = (step - self._first) / max(now - self._began, 1e-9)
+        self._progress.update(
+            self._task, completed=step, loss=loss, metric=metric, rate=f"{rate:.1f} it/s"
+        )
+        self._progress.refresh()
+
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def make_bar(kind: str, quiet: bool) -> Bar | NoBar:
+    """A bar where one is asked for, or where "auto" finds a terminal to draw it in."""
+    if kind == "bar" or (kind == "auto" and not quiet and sys.stderr.isatty()):
+        return Bar()
+    return NoBar()

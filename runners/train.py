@@ -1,0 +1,213 @@
+"""The training loop, one path for every task and every optimizer."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.optim.swa_utils import AveragedModel
+
+from optimizers.telemetry import ReportsSpectra
+from runners.clock import Clock
+from runners.records import RecordWriter, spectrum_row
+from runners.settings import Settings
+
+# Raised when the loop itself changes the numbers of a run.
+NUMERICS_VERSION = 1
+
+TRACKING_BLOCK = 100  # steps handed to tracking at once
+
+
+@dataclass
+class Run:
+    """Everything that a run consists of, between its start and its end."""
+
+    task: Any
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    settings: Settings
+    clock: Clock
+    writer: RecordWriter
+    probe: Any = None
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    last: float | None = None
+    evaluations_since_best: int = 0
+    averaged: AveragedModel | None = None
+    eval_steps: frozenset[int] = field(default_factory=frozenset)
+
+    def __post_init__(self):
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.steps_per_epoch = self.task.steps_per_epoch // self.settings.accumulate
+        if self.steps_per_epoch == 0:
+            raise ValueError(
+                f"accumulate must be <= {self.task.steps_per_epoch}, the batches in an epoch, "
+                f"got {self.settings.accumulate}"
+            )
+        self.eval_steps = evaluation_steps(self.task.evaluate_at, self.settings.max_steps)
+        if self.task.average_last:
+            self.averaged = AveragedModel(self.model)
+
+
+def train(run: Run, surroundings) -> str:
+    """Train until the budget is spent, the loss is no number, or a stop is asked for.
+
+    Args:
+        run: advanced in place; `run.step` counts the updates made.
+        surroundings: `after_step(run, loss)` writes checkpoints and shows progress, and returns
+            True when the run is to stop; `after_evaluation(run)` is told of new metrics.
+    Returns:
+        "finished", "diverged" or "interrupted".
+    """
+    task, model, optimizer, settings = run.task, run.model, run.optimizer, run.settings
+    clip = settings.grad_clip
+    data = step_batches(task, run.step, run.steps_per_epoch, settings.accumulate)
+    while run.step < settings.max_steps:
+        if run.step in run.eval_steps:
+            evaluate(run)
+            surroundings.after_evaluation(run)
+            if stops_early(run):
+                return "finished"
+        with run.clock:
+            run.schedule.set(run.step)
+            seed_step(settings.seed, run.step)
+            epoch, batches = next(data)
+            optimizer.zero_grad()
+            loss = add_gradients(run, batches)
+            norm = clip_grad_norm_(run.parameters, clip).item() if clip else None
+        if norm is None:
+            norm = get_total_norm([p.grad for p in run.parameters if p.grad is not None]).item()
+        if not math.isfinite(loss):
+            run.writer.add("steps", (run.step, loss, lr(run), norm, run.clock.seconds, None))
+            return "diverged"
+        watched = settings.spectra_every and run.step % settings.spectra_every == 0
+        before = [p.detach().clone() for p in run.parameters] if watched else None
+        if run.probe is not None:
+            run.probe.observe(run.parameters, run.step, run.writer)
+        with run.clock:
+            optimizer.step()
+            if (run.step + 1) % run.steps_per_epoch == 0:
+                task.after_epoch(model, epoch)
+        change = record_spectra(run, before) if watched else None
+        run.writer.add("steps", (run.step, loss, lr(run), norm, run.clock.seconds, change))
+        run.step += 1
+        if run.averaged is not None and run.step > settings.max_steps - task.average_last:
+            run.averaged.update_parameters(model)
+        if surroundings.after_step(run, loss):
+            return "interrupted"
+    evaluate(run)
+    surroundings.after_evaluation(run)
+    return "finished" if run.last is None or math.isfinite(run.last) else "diverged"
+
+
+def step_batches(
+    task, start_step: int, steps_per_epoch: int, accumulate: int
+) -> Iterator[tuple[int, list]]:
+    """Yield (epoch, micro-batches) of every step from `start_step` on, for ever."""
+    epoch, index = divmod(start_step, steps_per_epoch)
+    while True:
+        batches = task.batches(epoch, start=index * accumulate)
+        for _ in range(index, steps_per_epoch):
+            yield epoch, [next(batches) for _ in range(accumulate)]
+        epoch, index = epoch + 1, 0
+
+
+def add_gradients(run: Run, batches: list) -> float:
+    """Fill `.grad` with the mean gradient of the micro-batches; returns their mean loss."""
+    with autocast(run.settings):
+        losses = [run.task.backward(run.model, batch) for batch in batches]
+    if len(losses) == 1:
+        return losses[0].item()
+    for parameter in run.parameters:
+        if parameter.grad is not None:
+            parameter.grad /= len(losses)
+    return torch.stack(losses).mean().item()
+
+
+def autocast(settings: Settings):
+    """The context of a forward pass: bfloat16 where `precision` asks for it."""
+    if settings.precision == "bf16_autocast":
+        return torch.autocast(torch.device(settings.device).type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed the global generator for one step.
+
+    Dropout masks then depend on (seed, step) alone: an optimizer that draws random numbers, or
+    an evaluation, does not change what the next step sees.
+    """
+    # Multiplied by a large odd number, so that the streams of neighbouring seeds do not overlap.
+    value = (seed * 0x9E3779B97F4A7C15 + step) % 2**63
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
+
+
+def lr(run: Run) -> float:
+    """Learning rate of the first parameter group."""
+    return float(run.optimizer.param_groups[0]["lr"])
+
+
+def record_spectra(run: Run, before: list[torch.Tensor]) -> float:
+    """Record the optimizer's spectra; returns the length of the step it has just made."""
+    if isinstance(run.optimizer, ReportsSpectra):
+        for s in run.optimizer.spectra():
+            values = s.eigenvalues.tolist()
+            row = spectrum_row(
+                run.step, s.name, s.kind, values, s.resolution, s.root_residual, s.fallbacks
+            )
+            run.writer.add("spectra", row)
+    changes = [p.detach() - q for p, q in zip(run.parameters, before, strict=True)]
+    return get_total_norm(changes).item()
+
+
+def evaluation_steps(evaluate_at: int | tuple[int, ...], max_steps: int) -> frozenset[int]:
+    """Steps before which a run is evaluated; the last evaluation, at `max_steps`, is separate."""
+    if isinstance(evaluate_at, int):
+        steps = {round(max_steps * k / evaluate_at) for k in range(evaluate_at)}
+    else:
+        steps = {0, *evaluate_at}
+    return frozenset(step for step in steps if step < max_steps)
+
+
+def evaluate(run: Run) -> None:
+    """Evaluate on the task's splits and record every metric."""
+    task, target = run.task, run.task.target
+    # Averaged parameters stand in once the last step is made.
+    averaged = run.averaged is not None and run.step >= run.settings.max_steps
+    model = run.averaged.module if averaged else run.model
+    epoch = run.step / run.steps_per_epoch
+    for split in task.eval_splits:
+        with autocast(run.settings):
+            metrics = task.evaluate(model, split)
+        for metric, value in metrics.items():
+            run.writer.add("evals", (run.step, epoch, split, metric, value, run.clock.seconds))
+        if split == target.split and target.metric in metrics:
+            watch_target(run, metrics[target.metric])
+
+
+def watch_target(run: Run, value: float) -> None:
+    """Keep the best value of the task's target metric, and tell the schedule of the new one."""
+    minimise = run.task.target.direction == "min"
+    run.last = value
+    run.schedule.observe(value, run.task.target.direction)
+    better = run.best is None or (value < run.best if minimise else value > run.best)
+    if better and math.isfinite(value):
+        run.best, run.best_step, run.evaluations_since_best = value, run.step, 0
+    else:
+        run.evaluations_since_best += 1
+
+
+def stops_early(run: Run) -> bool:
+    """Whether the task's patience, in evaluations without improvement, has run out."""
+    patience = run.task.early_stopping
+    return patience is not None and run.evaluations_since_best >= patience
