@@ -31,8 +31,8 @@ def build(
     form a group with the given options.
 
     Raises:
-        ValueError: if lr < 0, if a rule has no matcher, an unknown option or no parameter, or if the
-            model has nothing to train. What `cls` itself raises passes.
+        ValueError: if lr < 0, if a rule has no matcher, an unknown option or no parameter, or if
+            the model has nothing to train. What `cls` itself raises passes.
     """
     options = {name: _plain(value) for name, value in options.items()}
     rules = [_plain(rule) for rule in groups]
@@ -76,7 +76,7 @@ def _assign(model: nn.Module, rules: list[dict[str, Any]]) -> list[list[nn.Param
         if parameter.requires_grad:
             hits = (k for k, rule in enumerate(rules, 1) if _matches(rule, model, name, parameter))
             taken[next(hits, 0)].append(parameter)
-    for rule, parameters in zip(rules, taken[1:]):
+    for rule, parameters in zip(rules, taken[1:], strict=True):
         if not parameters:
             raise ValueError(f"a group rule must match a parameter not taken before it, got {rule}")
     return taken
@@ -89,9 +89,7 @@ def _matches(rule: dict[str, Any], model: nn.Module, name: str, parameter: Tenso
         return False
     if "ndim" in rule and parameter.ndim not in _listed(rule["ndim"]):
         return False
-    return (
-        "modules" not in rule or _fits(rule["modules"], path) or _fits(rule["modules"], class_name)
-    )
+    return "modules" not in rule or any(_fits(rule["modules"], x) for x in (path, class_name))
 
 
 def _fits(patterns: Any, text: str) -> bool:

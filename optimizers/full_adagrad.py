@@ -47,7 +47,7 @@ class FullMatrixAdagrad(PreconditionedOptimizer):
         x  <- (1 - lr weight_decay) x - lr (H_t^{1/2} + damping I)^{-1} v_t
         v_t = momentum v_{t-1} + g_t
 
-    [Duchi et al. 2011, eq. 1, full matrix; "full" and "full, window" in Agarwal et al. 2019, fig. 2.]
+    [Duchi et al. 2011, eq. 1; "full" and "full, window" of Agarwal et al. 2019, fig. 2]
     beta2 < 1 is the matrix analogue of `torch.optim.RMSprop`, without bias correction.
     H is dense: O(d^2) memory and O(d^3) time a step.
 
@@ -95,7 +95,7 @@ class FullMatrixAdagrad(PreconditionedOptimizer):
         if state is None or len(state["eigenvalues"]) == 0:
             return []
         eigenvalues = state["eigenvalues"]
-        # Backward error of a symmetric eigensolver: a small multiple of d eps |H|; d eps |H| itself.
+        # The backward error of a symmetric eigensolver is of the order d eps |H|.
         unit = len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
         resolution = unit * float(eigenvalues[-1])
         on_cpu = eigenvalues.to(device="cpu", dtype=torch.float64, copy=True)

@@ -1,4 +1,4 @@
-"""GGT: full-matrix adaptive regularisation from a window of past gradients [Agarwal et al. 2019]."""
+"""GGT: full-matrix adaptive regularisation from a window of gradients [Agarwal et al. 2019]."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def ggt_coefficients(
     Equation: [(G G^T)^{1/2} + eps I]^{-1} v
               = v/eps + U [(S + eps I)^{-1} - I/eps] U^T v,   U = G V S^{-1},   G^T G = V S^2 V^T
               [Agarwal et al. 2019, section 2.1]
-    Departure from the paper: 1/eps outside the span of G is a number of its own, `outside_scale`; a
-    multiple `sgd_mix` of v is added (section 2.2, interpolation with SGD); S^-1 is a pseudo-inverse.
+    Departure from the paper: 1/eps outside the span of G is a number of its own, `outside_scale`;
+    `sgd_mix` times v is added (section 2.2, interpolation with SGD); S^-1 is a pseudo-inverse.
 
     Args:
         gram: G^T G, shape (n, n), float64, symmetric; units of squared gradient.
@@ -64,9 +64,9 @@ class GGT(WindowedOptimizer):
     A step whose vector is in the window has norm at most lr over the whole model, so that learning
     rates are about sqrt(d) times Adam's. A step reads the window twice and costs O(d r + r^3).
 
-    Departure from the paper: with the default `outside_scale=0` the part outside the window's span is
-    dropped; where v is itself in the window it is round-off, which 1/damping would blow up.
-    A gradient that is not finite, or too large to square, skips the step and counts as a fallback.
+    Departure from the paper: with the default `outside_scale=0` the part outside the window's span
+    is dropped; where v is itself in the window it is round-off, which 1/damping would blow up.
+    A gradient that is not finite, or too large to square, skips the step: a fallback.
 
     Args:
         params: parameters or groups; lr and weight_decay may differ by group.
@@ -76,9 +76,9 @@ class GGT(WindowedOptimizer):
         beta2: attenuation of a column a step of age, in (0, 1]; second moments decay as beta2^2.
         damping: the paper's epsilon, added to the singular values of G; > 0; units of gradient.
         weight_decay: decoupled; >= 0.
-        window_source: what enters the window, "momentum" (section 2.2) or "gradient" (Algorithm 1).
-        outside_scale: factor outside the window's span, >= 0; None for the printed 1/damping. It acts
-            only with window_source="gradient" and momentum: else v lies in the span.
+        window_source: what enters it, "momentum" (section 2.2) or "gradient" (Algorithm 1).
+        outside_scale: factor outside the window's span, >= 0; None for the printed 1/damping. It
+            acts only with window_source="gradient" and momentum: else v lies in the span.
         sgd_mix: multiple of v that is added; >= 0.
         ridge: added to the diagonal of G^T G (section 2.2 suggests 1e-6); >= 0.
         window_dtype: of the stored window: float32, float64 or bfloat16, as dtype or name.

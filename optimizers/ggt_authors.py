@@ -28,8 +28,7 @@ def authors_coefficients(
               out = M U diag((sqrt(sigma) + damping)^-3) U^T M^T m
                     + (m - M U diag(1/sigma) U^T M^T m) / sqrt(sigma_min),
               the second line only if sqrt(sigma_min) > eps_outside.
-    Departure from the code: eigenvalues of M^T M that round-off makes negative count as zero, as they
-    do in the singular value decomposition used there.
+    Departure from the code: eigenvalues of M^T M that round-off makes negative count as zero.
 
     Args:
         gram: W^T W, shape (n, n), float64, symmetric.

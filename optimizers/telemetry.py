@@ -1,4 +1,4 @@
-"""What an optimizer reports about itself, at no pass over its data that a step does not make anyway."""
+"""What an optimizer reports about itself, at no pass over its data beyond those of a step."""
 
 from __future__ import annotations
 

@@ -50,9 +50,7 @@ class WindowedOptimizer(PreconditionedOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if "window" in self.state:
-            raise ValueError(
-                "parameter groups must be added before the first step fixes the window"
-            )
+            raise ValueError("parameter groups must be added before the first step")
         super().add_param_group(param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -123,8 +121,8 @@ class WindowedOptimizer(PreconditionedOptimizer):
 def _norms_fit(momentum_buffer: Tensor, grad: Tensor, dtype: torch.dtype) -> bool:
     """Whether every inner product that this gradient can enter stays finite in `dtype`.
 
-    By Cauchy and Schwarz the largest is the square of the new momentum, at most (|v| + |g|)^2; asked
-    before anything is overwritten, so that a bad gradient leaves no trace. False for NaN.
+    By Cauchy and Schwarz the largest is the square of the new momentum, at most (|v| + |g|)^2. It
+    is asked before anything is overwritten: a bad gradient leaves no trace. False for NaN.
     """
     bound = float(torch.linalg.vector_norm(momentum_buffer) + torch.linalg.vector_norm(grad))
     return bound * bound < torch.finfo(dtype).max

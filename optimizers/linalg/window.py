@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Columns whose products are summed in the working dtype; sums over such chunks are added in float64.
+# Columns whose products are summed in the working dtype; sums over chunks are added in float64.
 # 4,096 to 262,144 are equally fast on CPUs, since each row of a chunk fills many cache lines.
 CHUNK = 16_384
 # Columns handled by one batched product; bounds the temporary copy of a second right-hand side.
@@ -24,12 +24,12 @@ RESOLUTION = {torch.float32: 1e-6, torch.bfloat16: 1e-3, torch.float64: 1e-13}
 class LowRankWindow:
     """The last r vectors of length d, G = [g_1 ... g_n] with n <= r filled columns, and G^T G.
 
-    `push` and `combine` read the r x d buffer once each; nothing else reads it. All small algebra is
-    float64 on the CPU. Columns are in buffer order, not in order of age: see `ages`.
+    `push` and `combine` read the r x d buffer once each; nothing else reads it. All small algebra
+    is float64 on the CPU. Columns are in buffer order, not in order of age: see `ages`.
 
     Attributes:
         state: the whole state, for checkpoints: `rows` (r, d) in the window's dtype, column k of G
-            is row k; `gram` (r, r) float64 on the CPU; `count`, the number of vectors pushed so far.
+            is row k; `gram` (r, r) float64 on the CPU; `count`, the number of pushes so far.
             The window changes it in place; `LowRankWindow(state)` continues from it.
     """
 
