@@ -1,0 +1,70 @@
+"""Every task's YAML composes, alone and with what each scale changes, and instantiates."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from tasks.base import Target, Task
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+SCALES = ("smoke", "small", "paper")
+
+
+def compose(name, scale):
+    config = OmegaConf.create({"seed": 5, "data_dir": "data"})
+    config.task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    change = CONF / "scale" / scale / "task" / f"{name}.yaml"
+    if change.is_file():
+        # As Hydra does: a key that the task does not have is an error.
+        OmegaConf.set_struct(config.task, True)
+        config.task = OmegaConf.merge(config.task, OmegaConf.load(change))
+    return config.task
+
+
+def test_there_are_tasks():
+    assert {"barrier", "logistic", "ptb_lstm", "quadratic"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_task_instantiates_without_data(name, scale):
+    task = instantiate(compose(name, scale))
+    assert isinstance(task, Task)
+    assert isinstance(task.target, Target)
+    assert task.seed == 5
+    assert isinstance(task.numerics_version, int)
+    assert task.target.split in task.eval_splits
+    first, second = task.build_model(), instantiate(compose(name, scale)).build_model()
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scale_change_is_for_a_task(name):
+    for scale in SCALES:
+        folder = CONF / "scale" / scale / "task"
+        assert {path.stem for path in folder.glob("*.yaml")} <= set(NAMES)
+
+
+def test_only_smoke_evaluates_a_slice():
+    chars = {scale: compose("ptb_lstm", scale).eval_chars for scale in SCALES}
+    assert chars["smoke"] > 0
+    assert chars["small"] is None
+    assert chars["paper"] is None
+
+
+def test_the_papers_budgets_and_sizes():
+    for name, steps in (("logistic", 1000), ("barrier", 2000), ("quadratic", 250)):
+        for scale in ("small", "paper"):
+            assert compose(name, scale).max_steps == steps
+    for name in ("logistic", "barrier"):
+        config = compose(name, "paper")
+        assert (config.num_samples, config.dim, config.condition) == (1000, 10, 1e4)
+    model = instantiate(compose("ptb_lstm", "paper")).build_model()
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters == pytest.approx(5e6, rel=0.1)
