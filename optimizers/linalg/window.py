@@ -13,8 +13,8 @@ from torch import Tensor
 CHUNK = 16_384
 # Columns handled by one batched product; bounds the temporary copy of a second right-hand side.
 BLOCK = 64 * CHUNK
-# The same when the block must be converted to float32 first: the copy then stays in cache.
-CONVERTED_BLOCK = CHUNK
+# The same when the block must be converted to float32 first: 26 MB for 100 columns.
+CONVERTED_BLOCK = 4 * CHUNK
 
 # Eigenvalues of the Gram matrix below this share of the largest are round-off of the stored vectors
 # and of the sums over a chunk. The bound for bfloat16 is its rounding, 2^-9, with some averaging.
