@@ -63,7 +63,7 @@ class WandbTracker:
 
     Needs no account, network or answer to a prompt. A server that cannot be reached within
     `INIT_TIMEOUT_SECONDS` costs that time once, and the run is tracked offline. Files go below
-    `<run_dir>/wandb/`. Logging a step takes about 0.13 ms.
+    `<run_dir>/wandb/`. Logging a step takes about 0.2 ms.
 
     Args:
         project, entity: where W&B files the run; entity None for the user's own.
