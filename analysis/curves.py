@@ -1,0 +1,191 @@
+"""What figures of curves share: runs side by side, their bands, their legends and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis import measures, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from analysis.load import Experiment
+
+# Columns of a table of curves: one row a point.
+# tuned: the chosen hyperparameters; num_runs: runs behind the point, diverged ones included;
+# low, high: 95 % bootstrap interval over seeds, nan for a single run.
+COLUMNS = [
+    "case", "panel", "method", "tuned", "num_runs", "num_diverged",
+    "step", "value", "low", "high",
+]  # fmt: skip
+
+
+_HUGE = 1e30
+
+
+class Runs(NamedTuple):
+    """One method's runs side by side."""
+
+    seeds: list[int]
+    steps: np.ndarray  # shape (num_steps,)
+    values: np.ndarray  # shape (num_seeds, num_steps); +inf from where a run has diverged
+
+
+def side_by_side(
+    frame: pd.DataFrame, column: str, seeds: Sequence[int], diverged: Collection[int] = ()
+) -> Runs:
+    """Arrange one method's rows as an array of seeds by steps.
+
+    Args:
+        frame: rows with `seed`, `step` and `column`.
+        column: what to arrange; its non-finite values become +inf.
+        seeds: the seeds to take, in this order.
+        diverged: seeds of diverged runs: what they did not live to see is +inf.
+    Returns:
+        The steps that every run reached that has not diverged, in order.
+    """
+    # An evaluation may be written twice at the last step; both say the same.
+    rows = frame.drop_duplicates(["seed", "step"], keep="last")
+    table = rows.pivot(index="seed", columns="step", values=column).reindex(seeds)
+    there = rows.assign(there=True).pivot(index="seed", columns="step", values="there")
+    there = there.reindex(seeds).notna()
+    alive = [seed not in diverged for seed in seeds]
+    steps = there.columns[there[alive].all(axis=0)]
+    values = table[steps].to_numpy(dtype=float)
+    values = np.where(np.isfinite(values), values, np.inf)
+    return Runs(list(seeds), steps.to_numpy(dtype=int), values)
+
+
+def diverged_seeds(experiment: Experiment, case: str, method: str) -> set[int]:
+    """Seeds whose final run has diverged."""
+    final = experiment.final
+    chosen = (final["case"] == case) & (final["method"] == method)
+    return set(final.loc[chosen & (final["status"] == "diverged"), "seed"])
+
+
+def paired_seeds(frame: pd.DataFrame) -> list[int]:
+    """Seeds that every method of `frame` has a run of: the only ones that can be paired."""
+    seeds = [set(rows["seed"]) for _, rows in frame.groupby("method")]
+    return sorted(set.intersection(*seeds)) if seeds else []
+
+
+def band(runs: Runs) -> pd.DataFrame:
+    """Median over seeds and its 95 % bootstrap interval: step, value, low, high.
+
+    All methods are resampled with the same seeds (`measures.resampled_seeds`): paired.
+    """
+    interval = measures.bootstrap_interval(runs.values, "median")
+    columns = dict(zip(("value", "low", "high"), interval, strict=True))
+    return pd.DataFrame({"step": runs.steps, **columns})
+
+
+def tuned(experiment: Experiment, case: str, method: str) -> str:
+    """The chosen hyperparameters in short: `lr 0.1`; empty if nothing was searched.
+
+    `(grid edge)` says that the search chose an end of its grid: a wider grid may do better.
+    """
+    choice = experiment.choice
+    rows = choice[(choice["case"] == case) & (choice["method"] == method)]
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    values: Mapping[str, Any] = row["values"] if isinstance(row["values"], Mapping) else {}
+    text = ", ".join(f"{key.rsplit('.', 1)[-1]} {_short(value)}" for key, value in values.items())
+    return f"{text} (grid edge)" if row["at_edge"] == 1 else text
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def label(rows: pd.DataFrame) -> str:
+    """A method's entry in the legend: name, tuned values, and how many runs diverged.
+
+    Args:
+        rows: one method's rows of a table of curves (`COLUMNS`).
+    """
+    first = rows.iloc[0]
+    parts = [style.line(first["method"])["label"]]
+    if first["tuned"]:
+        parts.append(first["tuned"])
+    if first["num_diverged"]:
+        parts.append(f"{first['num_diverged']}/{first['num_runs']} diverged")
+    return ", ".join(parts)
+
+
+def draw_curve(axes: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draw one method's rows of a table of curves against the column `x`, with their band."""
+    look = {**style.line(rows["method"].iloc[0]), "label": label(rows)}
+    # Infinite values are not drawn, and huge ones only as far as an axis can be scaled; a band
+    # that is unbounded above reaches there too, so that it visibly leaves the panel.
+    x_values, value = rows[x].to_numpy(), rows["value"].to_numpy()
+    finite = np.isfinite(value)
+    axes.plot(x_values, np.where(finite, np.minimum(value, _HUGE), np.nan), **look)
+    low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+    drawn = finite & np.isfinite(low)
+    if drawn.any():
+        low, high = np.minimum(low, _HUGE), np.minimum(high, _HUGE)
+        axes.fill_between(
+            x_values, low, high, where=drawn, color=look["color"], alpha=0.18, linewidth=0
+        )
+
+
+def left_out(experiment: Experiment, used: Mapping[str, Sequence[int]]) -> str:
+    """A sentence on final runs that are in no curve; empty if there are none.
+
+    Args:
+        used: for each case, the seeds whose runs are drawn for every method.
+    """
+    final = experiment.final
+    finished = final["status"].isin(["finished", "diverged"])
+    num_failed = int((~finished).sum())
+    entries = zip(final["case"], final["seed"], strict=True)
+    kept = pd.Series([seed in used.get(case, ()) for case, seed in entries], dtype=bool)
+    num_unpaired = int((finished & ~kept).sum())
+    parts = []
+    if num_failed:
+        parts.append(f"{num_failed} failed or interrupted run(s) left out.")
+    if num_unpaired:
+        parts.append(f"{num_unpaired} run(s) left out because another method lacks their seed.")
+    return " ".join(parts)
+
+
+def provenance(runs: pd.DataFrame) -> str:
+    """A sentence on where the runs come from: how many, on which machine, with which version.
+
+    Args:
+        runs: `Experiment.runs()`.
+    """
+    parts = [f"{len(runs)} runs"]
+    machines = sorted({_machine(row) for row in runs.to_dict("records")})
+    parts.append(machines[0] if len(machines) == 1 else f"{len(machines)} machines")
+    for name, column in (("torch", "packages.torch"), ("commit", "commit")):
+        values = sorted({str(value)[:10] for value in _present(runs, column)})
+        if values:
+            parts.append(f"{name} {'/'.join(values[:3])}{'/...' if len(values) > 3 else ''}")
+    if any(value is True for value in _present(runs, "dirty")):
+        parts[-1] += " with uncommitted changes"
+    return "; ".join(part for part in parts if part) + "."
+
+
+def _machine(row: Mapping[str, Any]) -> str:
+    parts = [str(row.get("hardware.cpu") or "")]
+    if _known(row.get("hardware.cores")):
+        parts.append(f"{int(row['hardware.cores'])} cores")
+    if _known(row.get("hardware.memory_gib")):
+        parts.append(f"{float(row['hardware.memory_gib']):.0f} GiB")
+    if _known(row.get("hardware.gpu")):
+        parts.append(str(row["hardware.gpu"]))
+    return ", ".join(part for part in parts if part)
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value != "" and value == value
+
+
+def _present(runs: pd.DataFrame, column: str) -> list[Any]:
+    return [value for value in runs[column] if _known(value)] if column in runs else []

@@ -1,0 +1,78 @@
+"""GGT Fig. 4 bottom: the runs of Fig. 3 bottom against training time [Agarwal et al. 2019].
+
+Seconds are compared only between runs made alone, with one thread count, on one machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis import style
+from analysis.figures import ggt_fig3_bottom
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.load import Records
+
+EXPERIMENT = ggt_fig3_bottom.EXPERIMENT
+# What must be one and the same in all runs before their seconds mean anything side by side.
+ONE_VALUE = {
+    "num_threads": "thread counts",
+    "hardware.fingerprint": "machines",
+    "device": "devices",
+}
+
+
+def table(records: Records) -> pd.DataFrame:
+    """Return the curves as `ggt_fig3_bottom.table` does, or why there are none.
+
+    Returns:
+        The table of Fig. 3; where seconds cannot be compared, one row with the column
+        `not_comparable`, which holds the reason.
+    Raises:
+        MissingRecordsError: if the experiment is not finished.
+    """
+    experiment = records.experiment(EXPERIMENT)
+    reason = why_not_comparable(experiment.runs())
+    if reason:
+        return pd.DataFrame({"not_comparable": [reason]})
+    return ggt_fig3_bottom.make_table(experiment)
+
+
+def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
+    """Draw the figure from `data`, by default `table(records)`; or say why it cannot be."""
+    from matplotlib.figure import Figure
+
+    data = table(records) if data is None else data
+    experiment = records.experiment(EXPERIMENT)
+    if "not_comparable" not in data:
+        return ggt_fig3_bottom.make_figure(experiment, data, "train_seconds")
+    with style.context():
+        figure = Figure(figsize=(style.PAGE_WIDTH, 1.6), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xticks=[], yticks=[], xlabel="training time (s)", ylabel="perplexity")
+        text = f"not comparable: {data['not_comparable'].iloc[0]}"
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+        style.footnote(
+            figure, [f"Make runs that can be compared with: {experiment.command} timing=exclusive"]
+        )
+    return figure
+
+
+def why_not_comparable(runs: pd.DataFrame) -> str:
+    """Say why the seconds of `runs` cannot be compared; empty if they can.
+
+    Args:
+        runs: `Experiment.runs()`.
+    """
+    if "timing" not in runs or (runs["timing"] != "exclusive").any():
+        return "not every run was made alone (timing=exclusive)"
+    for column, noun in ONE_VALUE.items():
+        if column not in runs or runs[column].isna().any():
+            return f"{column} was not recorded for every run"
+        if runs[column].nunique() > 1:
+            return f"the runs were made with {runs[column].nunique()} different {noun}"
+    return ""

@@ -1,0 +1,169 @@
+"""The one style of all figures: sizes for print, one look for each optimizer, captions.
+
+Nothing happens at import: matplotlib's settings change only inside `context()`.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Widths in inches of one and of two columns of a two-column page.
+COLUMN_WIDTH, PAGE_WIDTH = 3.4, 7.0
+CAPTION_COLOR = "0.45"
+
+# The palette of Okabe & Ito (2008), which colour-blind readers can tell apart. Its yellow is too
+# light for a line on white; a brown takes its place.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, BROWN = "#0072B2", "#D55E00", "#CC79A7", "#7F4F24"
+
+_DASHED, _DOTTED, _DASH_DOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))
+
+
+class Look(NamedTuple):
+    """How one optimizer is drawn everywhere; colour and line style are unique as a pair."""
+
+    color: str
+    linestyle: Any
+    label: str
+
+
+# One row an optimizer. Dashes tell relatives apart and keep a figure readable in grey.
+LOOKS = {
+    "sgd": Look(BLACK, "-", "SGD"),
+    "nesterov": Look(BLACK, _DASHED, "Nesterov"),
+    "adam": Look(BLUE, _DASHED, "Adam"),
+    "adamw": Look(BLUE, _DOTTED, "AdamW"),
+    "adagrad": Look(GREEN, _DASH_DOT, "AdaGrad"),
+    "rmsprop": Look(SKY, _DASHED, "RMSprop"),
+    "adadelta": Look(PURPLE, _DASH_DOT, "Adadelta"),
+    "full_adagrad": Look(ORANGE, "-", "full AdaGrad"),
+    "full_window": Look(PURPLE, _DASHED, "full+window"),
+    "ggt": Look(VERMILLION, "-", "GGT"),
+    "ggt_printed": Look(VERMILLION, _DOTTED, "GGT (as printed)"),
+    "ggt_authors": Look(VERMILLION, _DASH_DOT, "GGT (authors' code)"),
+}
+
+# The same optimizer under the name that a figure of a paper gives it.
+ALIASES = {
+    "diag": ("adagrad", "diag"),
+    "diag_window": ("rmsprop", "diag+window"),
+    "full": ("full_adagrad", "full"),
+}
+
+_SETTINGS = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.borderaxespad": 0.3,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.3,
+    "ytick.minor.width": 0.3,
+    "lines.linewidth": 1.2,
+    "axes.axisbelow": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.5,
+    # Type 42: text in a PDF stays text that can be searched and edited.
+    "pdf.fonttype": 42,
+    # Without a salt, matplotlib names an SVG's parts at random.
+    "svg.hashsalt": "kappa",
+    "savefig.dpi": 200,
+}
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """Apply the settings of all figures inside a `with`: to draw and to save."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def line(method: str) -> dict[str, Any]:
+    """Colour, line style and label of an optimizer, as keywords of `Axes.plot`.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    name, label = ALIASES.get(method, (method, None))
+    if name not in LOOKS:
+        known = [*LOOKS, *ALIASES]
+        close = get_close_matches(method, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"method must be one of {', '.join(known)}, got {method!r}{hint} "
+            "(a new optimizer gets a row in LOOKS of analysis/style.py)"
+        )
+    look = LOOKS[name]
+    return {"color": look.color, "linestyle": look.linestyle, "label": label or look.label}
+
+
+def legend_below(axes: Axes) -> None:
+    """Put the legend under the axes, where it hides no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    grid = axes.get_subplotspec().get_gridspec()
+    axes.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=_num_columns(labels, axes.figure.get_figwidth() / grid.ncols, most=2),
+        columnspacing=1.2,
+    )
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """Put one legend for all panels above them, from the curves of `axes`."""
+    handles, labels = axes.get_legend_handles_labels()
+    num_columns = _num_columns(labels, figure.get_figwidth(), most=4)
+    figure.legend(handles, labels, loc="outside upper center", ncols=num_columns)
+
+
+def _num_columns(labels: list[str], width: float, most: int) -> int:
+    """Columns of a legend that fit into `width` inches: a wider one would crush the panels."""
+    # At 8 pt a character takes about 0.06 inch; a sample of the line and its gaps 0.55 inch.
+    longest = 0.06 * max(map(len, labels), default=0) + 0.55
+    num_columns = max(1, min(most, int(width / longest)))
+    num_rows = max(1, math.ceil(len(labels) / num_columns))
+    return max(1, math.ceil(len(labels) / num_rows))
+
+
+def footnote(figure: Figure, sentences: Iterable[str]) -> None:
+    """Write small grey lines under the figure, wrapped to its width; the layout makes room."""
+    # At 6 pt a character of the default font is about 0.046 inch wide.
+    width = int(figure.get_figwidth() / 0.046)
+    text = textwrap.fill(" ".join(sentences), width)
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=CAPTION_COLOR)
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `name` as PDF, PNG and SVG into `folder`; the same figure gives the same bytes."""
+    undated = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date": None}}
+    paths = []
+    for suffix, metadata in undated.items():
+        path = folder / f"{name}.{suffix}"
+        with context():
+            figure.savefig(path, format=suffix, metadata=metadata)
+        paths.append(path)
+    return paths
