@@ -171,7 +171,7 @@ def test_decay_is_exact_over_several_wraps():
 
 @pytest.mark.parametrize(
     ("dtype", "resolution", "tolerance"),
-    # Rounding a window entry to bfloat16 errs by at most 2^-9 = 2e-3 of it; float32 by 6e-8.
+    # Rounding a window entry to bfloat16 errs by at most 2^-8 = 4e-3 of it; float32 by 6e-8.
     [("bfloat16", 1e-3, 2e-2), ("float32", 1e-6, 1e-5), ("float64", 1e-13, 0)],
 )
 def test_lower_precision_windows_stay_close(dtype, resolution, tolerance):

@@ -29,23 +29,16 @@ def test_gram_and_products_are_those_of_the_last_vectors(num_pushed):
     torch.testing.assert_close(out, G @ coefficients)
 
 
-# Lengths around one chunk, around one block, and beyond; the blocks of bfloat16 are smaller.
-@pytest.mark.parametrize(
-    "d",
-    [
-        module.CHUNK - 1,
-        module.CHUNK,
-        module.CONVERTED_BLOCK + module.CHUNK + 1,
-        module.BLOCK + 3,
-    ],
-)
+# Lengths around one chunk of 8, around one block (32; 16 where it is converted), and beyond.
+@pytest.mark.parametrize("d", [7, 8, 25, 32, 35, 100])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
-    # Sums over a chunk of 16,384: round-off of float32; bfloat16 rounds the stored vectors, and
-    # random errors of 2^-9 average out over the sum.
-    [(torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 1e-3)],
+    # Round-off of the working dtype; bfloat16 rounds stored entries by at most 2^-8.
+    [(torch.float32, 1e-6), (torch.float64, 1e-14), (torch.bfloat16, 8e-3)],
 )
-def test_chunks_and_blocks_cover_every_column_once(d, dtype, tolerance):
+def test_chunks_and_blocks_cover_every_column_once(monkeypatch, d, dtype, tolerance):
+    for name, width in {"CHUNK": 8, "BLOCK": 32, "CONVERTED_BLOCK": 16}.items():
+        monkeypatch.setattr(module, name, width)
     pushed, other = vectors(3, d), vectors(1, d, seed=1)[0]
     window = LowRankWindow.create(2, d, dtype)
     for vector in pushed:
@@ -57,11 +50,19 @@ def test_chunks_and_blocks_cover_every_column_once(d, dtype, tolerance):
     coefficients = torch.tensor([2.0, -1.0], dtype=torch.float64)
     expected = G @ coefficients
     # `out` rounds to its own dtype, and each entry carries the rounding of the stored one.
-    roundings = {torch.float32: 1e-6, torch.float64: 1e-12, torch.bfloat16: 4e-3}
+    roundings = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 8e-3}
     for out_dtype in (torch.float32, torch.float64):
         out = window.combine(coefficients, torch.full((d,), 7.0, dtype=out_dtype)).double()
         allowed = max(roundings[out_dtype], roundings[dtype])
         assert (out - expected).norm() < allowed * expected.norm()
+
+
+def test_sums_over_chunks_are_float64(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 1)
+    entry = torch.tensor(0.1)
+    product = LowRankWindow.create(1, 3000).push(entry.expand(3000))[0, 0]
+    # Each product is rounded to float32; adding up 3000 of them in float32 would err by 1e-6.
+    assert float(product) == pytest.approx(3000 * float(entry * entry), rel=1e-12)
 
 
 def test_gram_is_exactly_that_of_the_stored_vectors():
