@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -130,8 +131,11 @@ def execute(cfg: DictConfig, **context: Any):
             return dry_run(job)
         return run_job(job)
     except InstantiationException as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{error.full_key or 'configuration'}: {first_line(cause)}") from error
+        if os.environ.get("KAPPA_DEBUG"):
+            raise
+        where = re.search(r"full_key: (\S+)", str(error))
+        prefix = f"{where[1]}: " if where else ""
+        raise UserError(f"{prefix}{first_line(error.__cause__ or error)}") from error
     except (ValueError, TypeError, DataError, RecordsError, CheckpointError) as error:
         if os.environ.get("KAPPA_DEBUG"):
             raise
@@ -391,10 +395,9 @@ def row(outcome: dict[str, Any]) -> list[str]:
 def print_last_line(outcome: dict[str, Any]) -> None:
     """Where the records of a single run are and what came out."""
     status, reason = outcome["status"], outcome["reason"]
-    if status in ("invalid", "busy"):
-        print(f"run.py: {reason}", file=sys.stderr)
-        return
-    if not outcome.get("run_dir"):
+    if not outcome.get("run_dir") or status == "busy":
+        if reason:
+            print(f"run.py: {reason}", file=sys.stderr)
         return
     value, last = outcome.get("value"), outcome.get("last")
     came = f"best {outcome['metric']} {value:.5g}" if value is not None else "no metric"

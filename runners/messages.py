@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,7 +22,7 @@ def key_paths(config: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def close(name: str, options: Iterable[str]) -> list[str]:
     """The options nearest to `name`, best first."""
-    return difflib.get_close_matches(name, list(options), n=3, cutoff=0.55)
+    return difflib.get_close_matches(name, sorted(set(options)), n=3, cutoff=0.55)
 
 
 def explain(error: BaseException, known_keys: Iterable[str]) -> str:
@@ -35,9 +36,8 @@ def explain(error: BaseException, known_keys: Iterable[str]) -> str:
     )
     if missing:
         group, _, name = missing[1].rpartition("/")
-        options = [
-            line.strip() for line in (missing[2] or "").splitlines() if line.startswith("\t")
-        ]
+        lines = (missing[2] or "").splitlines()
+        options = [x.strip() for x in itertools.takewhile(lambda x: x.startswith("\t"), lines)]
         near = close(name, options)
         hint = f"; close matches: {', '.join(near)}" if near else ""
         return f"unknown {group} '{name}'{hint}; available: {', '.join(options) or 'none'}"
