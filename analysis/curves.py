@@ -124,13 +124,15 @@ def draw_curve(axes: Axes, rows: pd.DataFrame, x: str) -> None:
     # that is unbounded above reaches there too, so that it visibly leaves the panel.
     x_values, value = rows[x].to_numpy(), rows["value"].to_numpy()
     finite = np.isfinite(value)
-    axes.plot(x_values, np.where(finite, np.minimum(value, _HUGE), np.nan), **look)
+    # Few points are measurements with nothing known between them: they are marked.
+    marks = {"marker": "o", "markersize": 2.5} if len(rows) <= 30 else {}
+    axes.plot(x_values, np.where(finite, np.minimum(value, _HUGE), np.nan), **look, **marks)
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
     drawn = finite & np.isfinite(low)
     if drawn.any():
         low, high = np.minimum(low, _HUGE), np.minimum(high, _HUGE)
         axes.fill_between(
-            x_values, low, high, where=drawn, color=look["color"], alpha=0.18, linewidth=0
+            x_values, low, high, where=drawn, color=look["color"], alpha=0.15, linewidth=0
         )
 
 
@@ -160,7 +162,7 @@ def provenance(runs: pd.DataFrame) -> str:
     Args:
         runs: `Experiment.runs()`.
     """
-    parts = [f"{len(runs)} runs"]
+    parts = [f"{len(runs)} run{'s' if len(runs) != 1 else ''}"]
     machines = sorted({_machine(row) for row in runs.to_dict("records")})
     parts.append(machines[0] if len(machines) == 1 else f"{len(machines)} machines")
     for name, column in (("torch", "packages.torch"), ("commit", "commit")):

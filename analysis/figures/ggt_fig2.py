@@ -99,7 +99,7 @@ def _case_table(experiment: Experiment, case: str) -> pd.DataFrame:
 def _optima(runs: pd.DataFrame) -> dict[int, float]:
     """The least loss of each seed's instance; empty unless every instance's is known.
 
-    A separable problem has none: its infimum 0 is never reached, and the loss itself is drawn.
+    Where it is not, the loss itself is drawn.
     """
     column = "task_facts.optimum"
     if column not in runs or runs[column].isna().any():

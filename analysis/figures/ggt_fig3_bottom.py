@@ -170,9 +170,10 @@ def _caption(experiment: Experiment, data: pd.DataFrame, runs: pd.DataFrame) -> 
         f"Training: exp of the mean loss over the last {'/'.join(map(str, widths))} steps.",
         f"The first {HIDDEN_SHARE * 100:g} % of training may lie above the panel.",
     ]
-    scales = sorted({str(value) for value in runs["scale"]}) if "scale" in runs else []
-    if scales:
-        sentences.append(f"scale={'/'.join(scales)}.")
+    for name in ("scale", "budget"):
+        values = sorted({str(value) for value in runs[name].dropna()}) if name in runs else []
+        if values:
+            sentences.append(f"{name}={'/'.join(values)}.")
     if experiment.rule:
         sentences.append(f"Chosen by: {experiment.rule.rstrip('.')}.")
     sentences.append(curves.left_out(experiment, used))

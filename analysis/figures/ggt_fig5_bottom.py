@@ -200,7 +200,7 @@ def _caption(records: Records, data: pd.DataFrame) -> list[str]:
     runs = runs[runs["method"] == METHOD]
     epoch, condition = _line(data, "condition_number")
     sentences = [
-        f"{len(runs)} run(s) of {style.line(METHOD)['label']}: "
+        f"{style.line(METHOD)['label']}: "
         + "; ".join(filter(None, (curves.tuned(experiment, c, METHOD) for c in experiment.cases())))
         + ".",
         "Density over all of them; lines: median over seeds, then a median filter over "

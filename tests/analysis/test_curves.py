@@ -79,7 +79,7 @@ def test_provenance_names_machine_and_versions(make, tmp_path):
         "2 runs; 2 machines; torch 2.13.0; commit 0123456789 with uncommitted changes."
     )
     assert curves.provenance(runs[:1]) == (
-        "1 runs; a processor, 2 cores, 8 GiB; torch 2.13.0; "
+        "1 run; a processor, 2 cores, 8 GiB; torch 2.13.0; "
         "commit 0123456789 with uncommitted changes."
     )
 
