@@ -32,7 +32,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runners import messages
+from runners import messages, report
 from runners.sampling import log_uniform
 
 CONF = Path(__file__).resolve().parent / "conf"
@@ -192,15 +192,15 @@ def app(cfg: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN
     if cfg.experiment:
-        report = experiment(cfg, list(hydra_config.overrides.task))
+        left = experiment(cfg, list(hydra_config.overrides.task))
     else:
         workers = launcher_workers(hydra_config) if multirun else 1
         sweep = f"sweep-{os.environ['KAPPA_COMMAND_HASH']}" if multirun else None
         add_choices(cfg, hydra_config.runtime.choices)
-        report = attempt(cfg, sweep=sweep, experiment=None, workers=workers, quiet=multirun)
-        report["overrides"] = list(hydra_config.overrides.task)
+        left = attempt(cfg, sweep=sweep, experiment=None, workers=workers, quiet=multirun)
+        left["overrides"] = list(hydra_config.overrides.task)
     number = hydra_config.job.num if multirun else 0
-    Path(os.environ[OUTCOMES], f"{number:06d}.json").write_text(json.dumps(report))
+    Path(os.environ[OUTCOMES], f"{number:06d}.json").write_text(json.dumps(left))
 
 
 def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
@@ -263,34 +263,12 @@ def experiment(cfg: DictConfig, typed: list[str]) -> dict[str, Any]:
         )
     except ValueError as error:
         return {"status": "invalid", "reason": first_line(error)}
-    rows = [
-        [c["case"], c["method"], str(c["values"]), f"{c['score']:.4g}", str(c["num_trials"]),
-         "at the edge of its grid" if c["at_edge"] else ""]
-        for c in index["choice"]
-    ]  # fmt: skip
-    header = ["case", "method", "chosen", "score", "trials", ""]
-    print(messages.table(rows, header))
-    bad = [
-        e for e in index["trials"] + index["final"] if e["status"] not in ("finished", "diverged")
-    ]
-    for e in bad[:20]:
-        print(
-            f"{e['status']}: {e['case']} {e['method']} {e['values']} "
-            f"seed {e['seed']}: {e['reason']}"
-        )
-    where = Path(cfg.runs_dir) / "experiments" / f"{plan.name}.json"
-    print(
-        f"{plan.name}: {index['status']} | {len(index['trials'])} trials, "
-        f"{len(index['final'])} final runs | {where}"
-    )
-    stopped = any(e["status"] == "interrupted" for e in bad)
-    status = "interrupted" if stopped else "failed" if bad else "finished"
+    path = Path(cfg.runs_dir) / "experiments" / f"{plan.name}.json"
+    status = report.announce_experiment(index, path)
     return {"status": status, "reason": "", "experiment": plan.name}
 
 
-def compose_and_run(
-    overrides: list[str], name: str, workers: int, exclusive_threads: bool = False
-) -> dict[str, Any]:
+def compose_and_run(overrides: list[str], name: str, workers: int) -> dict[str, Any]:
     """One run of an experiment, in whatever process this is."""
     from hydra.core.global_hydra import GlobalHydra
 
@@ -326,7 +304,7 @@ def main() -> int:
         return 130
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return report(outcomes)
+    return report.announce(outcomes)
 
 
 def known_keys() -> list[str]:
@@ -341,70 +319,6 @@ def known_keys() -> list[str]:
             cfg = hydra.compose("config", overrides)
             return groups + messages.key_paths(OmegaConf.to_container(cfg))
     return groups
-
-
-def report(outcomes: list[dict[str, Any]]) -> int:
-    """Say what came out; returns the exit status."""
-    if len(outcomes) > 1:
-        outcomes = [settled(o) for o in outcomes]
-        print(messages.table([row(o) for o in outcomes], ["job", "outcome", "best", "records"]))
-    elif outcomes:
-        print_last_line(outcomes[0])
-    statuses = {o["status"] for o in outcomes}
-    if statuses & {"interrupted"}:
-        return 130
-    if statuses and statuses <= {"invalid", "busy"}:
-        return 2
-    return 1 if statuses & {"failed", "invalid", "busy"} else 0
-
-
-def settled(outcome: dict[str, Any]) -> dict[str, Any]:
-    """Wait for a run that another process was making, and take its outcome."""
-    if outcome["status"] != "busy":
-        return outcome
-    from runners.locks import run_lock
-    from runners.records import RecordsError, read_manifest
-
-    run_dir = Path(outcome["run_dir"])
-    with (
-        run_lock(run_dir.parents[2], outcome["run_id"], wait=True),
-        contextlib.suppress(RecordsError),
-    ):
-        manifest = read_manifest(run_dir)
-        best = manifest["best"]
-        return {
-            **outcome,
-            "status": manifest["status"],
-            "reason": "made by another process",
-            "metric": f"{best['split']} {best['metric']}",
-            "value": best["value"],
-        }
-    return {**outcome, "status": "interrupted", "reason": "left by another process"}
-
-
-def row(outcome: dict[str, Any]) -> list[str]:
-    """An outcome's row in the table at the end of a sweep."""
-    said = outcome["record_status"] if outcome["status"] == "skipped" else outcome["status"]
-    note = outcome.get("reason", "")
-    status = f"{said} ({note})" if note else said
-    value = outcome.get("value")
-    best = f"{outcome['metric']} {value:.5g}" if value is not None else ""
-    return [" ".join(outcome["overrides"]), status, best, outcome["run_dir"]]
-
-
-def print_last_line(outcome: dict[str, Any]) -> None:
-    """Where the records of a single run are and what came out."""
-    status, reason = outcome["status"], outcome["reason"]
-    if not outcome.get("run_dir") or status == "busy":
-        if reason:
-            print(f"run.py: {reason}", file=sys.stderr)
-        return
-    value, last = outcome.get("value"), outcome.get("last")
-    came = f"best {outcome['metric']} {value:.5g}" if value is not None else "no metric"
-    if last is not None:
-        came += f", last {last:.5g}"
-    said = f"{status}: {reason}" if reason else status
-    print(f"{said} | {came} | records in {outcome['run_dir']}")
 
 
 if __name__ == "__main__":

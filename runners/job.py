@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import shutil
-import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
 
-from runners import checkpoint, environment, identity, records
+from runners import checkpoint, identity, records
 from runners.clock import Clock
+from runners.keeper import Keeper
 from runners.locks import Busy, run_lock, timing_lock
-from runners.preflight import count_parameters, measure
-from runners.progress import make_bar
+from runners.preflight import measure
+from runners.progress import say
 from runners.settings import Outcome, Place, Settings
-from runners.train import NUMERICS_VERSION, TRACKING_BLOCK, Run, train
+from runners.state import Run
+from runners.train import NUMERICS_VERSION, train
 
 
 @dataclass
@@ -62,10 +58,6 @@ class Job:
     @property
     def run_id(self) -> str:
         return identity.run_id(self.config, self.task.data_hash(), self.numerics_versions)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def run_job(job: Job) -> Outcome:
@@ -137,9 +129,9 @@ def make_run(job: Job, run_id: str, run_dir: Path) -> Outcome:
         shutil.rmtree(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(job, run, run_id, run_dir)
-    keeper.begin(resumed=saved is not None)
     reason = ""
     try:
+        keeper.begin(resumed=saved is not None)
         with keeper.stops_on_signals():
             status = train(run, keeper)
         keeper.end(status)
@@ -186,240 +178,5 @@ def build_run(job: Job, run_dir: Path, saved: Mapping[str, Any] | None) -> Run:
     if job.probe is not None:
         job.probe.attach(run.parameters)
     if saved:
-        restore(run, saved)
+        run.load_state_dict(saved)
     return run
-
-
-def snapshot(run: Run, num_parts: int) -> dict[str, Any]:
-    """Everything the run needs to go on bit for bit."""
-    return {
-        "step": run.step,
-        "num_parts": num_parts,
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "schedule": run.schedule.state_dict(),
-        "task": run.task.state_dict(),
-        "probe": run.probe.state_dict() if run.probe is not None else {},
-        "averaged": run.averaged.state_dict() if run.averaged is not None else {},
-        "rng": checkpoint.rng_state(),
-        "num_threads": torch.get_num_threads(),
-        "train_seconds": run.clock.seconds,
-        "watch": [run.best, run.best_step, run.last, run.evaluations_since_best],
-    }
-
-
-def restore(run: Run, saved: Mapping[str, Any]) -> None:
-    """Put a run where `snapshot` found it."""
-    torch.set_num_threads(saved["num_threads"])  # the number of threads changes sums
-    run.step = saved["step"]
-    run.model.load_state_dict(saved["model"])
-    run.optimizer.load_state_dict(saved["optimizer"])
-    run.schedule.load_state_dict(saved["schedule"])
-    run.task.load_state_dict(saved["task"])
-    if run.probe is not None:
-        run.probe.load_state_dict(saved["probe"])
-    if run.averaged is not None:
-        run.averaged.load_state_dict(saved["averaged"])
-    checkpoint.restore_rng(saved["rng"])
-    run.clock.seconds = saved["train_seconds"]
-    run.best, run.best_step, run.last, run.evaluations_since_best = saved["watch"]
-
-
-class Keeper:
-    """What surrounds the loop: checkpoints, manifest, tracking, progress, signals."""
-
-    def __init__(self, job: Job, run: Run, run_id: str, run_dir: Path):
-        self.job, self.run, self.run_id, self.run_dir = job, run, run_id, run_dir
-        self.settings = job.settings
-        self.timer = checkpoint.Timer(
-            self.settings.checkpoint_seconds, self.settings.checkpoint_steps
-        )
-        self.bar = make_bar(self.settings.progress, job.quiet)
-        self.stop_requested = False
-        self.checkpoint_step = run.step
-        self.started = perf_counter()
-        self.manifest: dict[str, Any] = {}
-
-    # -------- the loop's callbacks
-
-    def after_step(self, run: Run, loss: float) -> bool:
-        if run.step % TRACKING_BLOCK == 0:
-            self.job.tracker.log(run.writer.unseen())
-        self.bar.update(run.step, loss, self.metric)
-        if self.stop_requested or (run.step < self.settings.max_steps and self.timer.due(run.step)):
-            self.save()
-        return self.stop_requested
-
-    def after_evaluation(self, run: Run) -> None:
-        self.job.tracker.log(run.writer.unseen())
-        target = run.task.target
-        if run.last is not None:
-            self.metric = f"{target.split} {target.metric} {run.last:.4g}"
-
-    # -------- begin, save, end
-
-    def begin(self, resumed: bool) -> None:
-        import yaml
-
-        self.metric = ""
-        config_text = yaml.safe_dump(self.job.config, sort_keys=False)
-        records.write_atomically(self.run_dir / "config.yaml", lambda p: p.write_text(config_text))
-        self.manifest = self.first_manifest()
-        records.write_manifest(self.run_dir, self.manifest)
-        place = self.job.place
-        self.job.tracker.start(
-            run_dir=self.run_dir,
-            run_id=self.run_id,
-            name=f"{place.task} {place.optimizer} {self.run_id}",
-            config=self.job.config,
-            group=place.experiment or place.sweep,
-            tags=[place.task, place.optimizer, place.scale],
-            resume_step=self.run.step,
-        )
-        if resumed and not self.job.quiet:
-            say(f"going on from step {self.run.step:,}")
-        label = f"{place.task} {place.optimizer}"
-        self.bar.start(self.run.step, self.settings.max_steps, label)
-
-    def first_manifest(self) -> dict[str, Any]:
-        job, run, place, settings = self.job, self.run, self.job.place, self.settings
-        target, (commit, dirty) = run.task.target, environment.commit()
-        return {
-            "run_id": self.run_id,
-            "task": place.task,
-            "optimizer": place.optimizer,
-            "scale": place.scale,
-            "budget": place.budget,
-            "sweep": place.sweep,
-            "experiment": place.experiment,
-            # A process that is killed cannot say so: this stands until the end says otherwise.
-            "status": "interrupted",
-            "reason": "",
-            "commit": commit,
-            "dirty": dirty,
-            "packages": environment.packages(),
-            "hardware": environment.hardware(),
-            "num_threads": torch.get_num_threads(),
-            "concurrent_workers": settings.concurrent_workers,
-            "timing": settings.timing,
-            "precision": settings.precision,
-            "device": settings.device,
-            "seed": settings.seed,
-            "seeds": {"run": settings.seed, "task": run.task.seed},
-            "data": run.task.data,
-            "data_hash": run.task.data_hash(),
-            "numerics_versions": job.numerics_versions,
-            "max_steps": settings.max_steps,
-            "steps_per_epoch": run.steps_per_epoch,
-            "num_parameters": count_parameters(run.model)[0],
-            "parameter_groups": job.describe_groups(run.optimizer, run.model),
-            "task_facts": run.task.facts(),
-            "target": {
-                "metric": target.metric,
-                "split": target.split,
-                "direction": target.direction,
-                "value": target.value,
-            },
-            "started_at": now(),
-            "wall_seconds": 0.0,
-            **self.progress(),
-        }
-
-    def progress(self) -> dict[str, Any]:
-        """What changes in the manifest as the run goes on."""
-        from optimizers.telemetry import state_bytes
-
-        run, target = self.run, self.run.task.target
-        cuda = torch.cuda if self.settings.device.startswith("cuda") else None
-        return {
-            "steps_done": run.step,
-            "train_seconds": run.clock.seconds,
-            "peak_memory_bytes": environment.peak_memory_bytes(cuda),
-            "optimizer_state_bytes": state_bytes(run.optimizer),
-            "best": {
-                "metric": target.metric,
-                "split": target.split,
-                "value": run.best,
-                "step": run.best_step,
-                "last": run.last,
-            },
-        }
-
-    def save(self) -> None:
-        """Write the rows so far and a checkpoint that vouches for them."""
-        start = perf_counter()
-        self.flush()
-        checkpoint.save(self.run_dir, snapshot(self.run, self.run.writer.num_parts))
-        self.checkpoint_step = self.run.step
-        self.timer.written(perf_counter() - start)
-
-    def flush(self) -> None:
-        self.job.tracker.log(self.run.writer.unseen())
-        self.run.writer.flush()
-
-    def end(self, status: str) -> None:
-        """Write what is left; a complete run needs no checkpoint any more."""
-        if status == "interrupted":
-            return  # saved when it was stopped
-        if self.settings.keep_checkpoint:
-            self.save()
-        else:
-            self.flush()
-
-    def storage_failed(self, error: OSError) -> str:
-        """Say what a failed write left intact."""
-        where = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
-        kept = (
-            f"the checkpoint of step {self.checkpoint_step} is intact, "
-            "and the same command goes on from it"
-            if (self.run_dir / checkpoint.FILE).exists()
-            else "nothing had been saved yet"
-        )
-        return f"could not write records: {where}; {kept}"
-
-    def close(self, status: str, reason: str) -> None:
-        """Write the manifest, end tracking and progress."""
-        self.bar.stop()
-        self.manifest.update(
-            self.progress(),
-            status=status,
-            reason=reason,
-            ended_at=now(),
-            wall_seconds=perf_counter() - self.started,
-        )
-        if status in ("finished", "diverged"):
-            records.write_manifest(self.run_dir, self.manifest)
-            if not self.settings.keep_checkpoint:
-                checkpoint.remove(self.run_dir)
-        else:
-            # On a full disk the first manifest stands, and says "interrupted".
-            with contextlib.suppress(OSError):
-                records.write_manifest(self.run_dir, self.manifest)
-        best = self.run.best
-        self.job.tracker.finish(
-            status, {"best": best} if best is not None and math.isfinite(best) else {}
-        )
-
-    @contextlib.contextmanager
-    def stops_on_signals(self):
-        """Turn the first SIGINT or SIGTERM into a stop after the step; a second one kills."""
-        previous = {}
-
-        def request(number, _frame):
-            self.stop_requested = True
-            signal.signal(number, signal.SIG_DFL)
-
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, request)
-        except ValueError:  # not the main thread: signals stay with whoever has them
-            pass
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -53,13 +53,3 @@ def unknown_key(key: str, known_keys: Iterable[str]) -> str:
     near = close(key, known_keys)
     hint = f"; close matches: {', '.join(near)}" if near else "; see python run.py --help"
     return f"unknown option '{key}'{hint}"
-
-
-def table(rows: list[list[str]], header: list[str]) -> str:
-    """A plain aligned table."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -8,6 +8,11 @@ from time import perf_counter
 REFRESH_SECONDS = 0.1
 
 
+def say(text: str) -> None:
+    """A line on the console beside the progress bar; standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class NoBar:
     """Shows nothing."""
 

@@ -5,56 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
-from torch.optim.swa_utils import AveragedModel
 
 from optimizers.telemetry import ReportsSpectra
-from runners.clock import Clock
-from runners.records import RecordWriter, spectrum_row
+from runners.records import spectrum_row
 from runners.settings import Settings
+from runners.state import Run
 
 # Raised when the loop itself changes the numbers of a run.
 NUMERICS_VERSION = 1
 
 TRACKING_BLOCK = 100  # steps handed to tracking at once
-
-
-@dataclass
-class Run:
-    """Everything that a run consists of, between its start and its end."""
-
-    task: Any
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: Any
-    settings: Settings
-    clock: Clock
-    writer: RecordWriter
-    probe: Any = None
-    step: int = 0
-    best: float | None = None
-    best_step: int = 0
-    last: float | None = None
-    evaluations_since_best: int = 0
-    averaged: AveragedModel | None = None
-    eval_steps: frozenset[int] = field(default_factory=frozenset)
-
-    def __post_init__(self):
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.steps_per_epoch = self.task.steps_per_epoch // self.settings.accumulate
-        if self.steps_per_epoch == 0:
-            raise ValueError(
-                f"accumulate must be <= {self.task.steps_per_epoch}, the batches in an epoch, "
-                f"got {self.settings.accumulate}"
-            )
-        self.eval_steps = evaluation_steps(self.task.evaluate_at, self.settings.max_steps)
-        if self.task.average_last:
-            self.averaged = AveragedModel(self.model)
 
 
 def train(run: Run, surroundings) -> str:
@@ -168,15 +131,6 @@ def record_spectra(run: Run, before: list[torch.Tensor]) -> float:
             run.writer.add("spectra", row)
     changes = [p.detach() - q for p, q in zip(run.parameters, before, strict=True)]
     return get_total_norm(changes).item()
-
-
-def evaluation_steps(evaluate_at: int | tuple[int, ...], max_steps: int) -> frozenset[int]:
-    """Steps before which a run is evaluated; the last evaluation, at `max_steps`, is separate."""
-    if isinstance(evaluate_at, int):
-        steps = {round(max_steps * k / evaluate_at) for k in range(evaluate_at)}
-    else:
-        steps = {0, *evaluate_at}
-    return frozenset(step for step in steps if step < max_steps)
 
 
 def evaluate(run: Run) -> None:
