@@ -17,6 +17,7 @@ from optimizers.base import (
     require,
     require_common,
 )
+from optimizers.linalg.eigh import eigh
 from optimizers.telemetry import Spectrum
 
 MAX_DIM = 5000
@@ -34,7 +35,7 @@ def inverse_root_product(matrix: Tensor, vector: Tensor, damping: float) -> tupl
     Raises:
         torch.linalg.LinAlgError: if the eigendecomposition does not converge.
     """
-    eigenvalues, V = torch.linalg.eigh(matrix)
+    eigenvalues, V = eigh(matrix)
     scale = eigenvalues.clamp(min=0).sqrt_().add_(damping)
     return V.mv(V.T.mv(vector).div_(scale)), eigenvalues
 

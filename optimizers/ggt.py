@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from optimizers.base import dtype_name, require
+from optimizers.linalg.eigh import eigh
 from optimizers.linalg.window import LowRankWindow
 from optimizers.windowed import WindowedOptimizer
 
@@ -44,7 +45,7 @@ def ggt_coefficients(
     Raises:
         torch.linalg.LinAlgError: if the eigendecomposition does not converge.
     """
-    eigenvalues, V = torch.linalg.eigh(gram)
+    eigenvalues, V = eigh(gram)
     squared = eigenvalues + ridge
     kept = squared > max(resolution * float(squared[-1]), 0.0)
     squared, V = squared[kept], V[:, kept]

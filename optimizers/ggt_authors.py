@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from optimizers.base import dtype_name, require
+from optimizers.linalg.eigh import eigh
 from optimizers.linalg.window import LowRankWindow
 from optimizers.windowed import WindowedOptimizer
 
@@ -41,7 +42,7 @@ def authors_coefficients(
         c, shape (n,), float64; a; the eigenvalues of `gram`, (n,), ascending.
     """
     n = len(gram)
-    eigenvalues, U = torch.linalg.eigh(gram)
+    eigenvalues, U = eigh(gram)
     sigma = eigenvalues.clamp(min=0) / n + ridge
     scales = (sigma.sqrt() + damping) ** -3
     smallest = (ridge if num_empty else float(sigma[0])) ** 0.5

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optimizers.linalg.eigh import eigh
+
 # Columns whose products are summed in the working dtype; sums over chunks are added in float64.
 # Shorter chunks are slower on CPUs, longer ones lose accuracy: on heavy-tailed vectors the error of
 # the Gram matrix reaches 7e-7 of its largest eigenvalue with 8,192 columns and 2e-6 with 16,384.
@@ -85,7 +87,7 @@ class LowRankWindow:
 
     def eigenvalues(self) -> Tensor:
         """Eigenvalues of G^T G, shape (n,), float64, ascending. O(r^3)."""
-        return torch.linalg.eigvalsh(self.gram())
+        return eigh(self.gram())[0]
 
     def ages(self) -> Tensor:
         """Steps since each filled column was pushed, 0 for the newest, shape (n,), int64."""
