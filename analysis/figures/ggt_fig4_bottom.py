@@ -15,7 +15,7 @@ from analysis.figures import ggt_fig3_bottom
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analysis.load import Records
+    from analysis.load import Experiment, Records
 
 EXPERIMENT = ggt_fig3_bottom.EXPERIMENT
 # What must be one and the same in all runs before their seconds mean anything side by side.
@@ -56,10 +56,14 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         axes.set(xticks=[], yticks=[], xlabel="training time (s)", ylabel="perplexity")
         text = f"not comparable: {data['not_comparable'].iloc[0]}"
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
-        style.footnote(
-            figure, [f"Make runs that can be compared with: {experiment.command} timing=exclusive"]
-        )
+        style.footnote(figure, [f"Make runs that can be compared with: {_alone(experiment)}"])
     return figure
+
+
+def _alone(experiment: Experiment) -> str:
+    """The experiment's command, made to run each run again and alone."""
+    words = [w for w in experiment.command.split() if not w.startswith(("timing=", "force="))]
+    return " ".join([*words, "timing=exclusive", "force=true"])
 
 
 def why_not_comparable(runs: pd.DataFrame) -> str:

@@ -203,13 +203,13 @@ def _caption(records: Records, data: pd.DataFrame) -> list[str]:
         f"{style.line(METHOD)['label']}: "
         + "; ".join(filter(None, (curves.tuned(experiment, c, METHOD) for c in experiment.cases())))
         + ".",
-        "Density over all of them; lines: median over seeds, then a median filter over "
+        "Density over all runs; lines: median over seeds, then a median filter over "
         f"{_filter_width(len(epoch))} of {len(epoch)} slices. "
         "The condition number counts the eigenvalues above the resolution.",
     ]
     early, late = condition[epoch <= 1.0], condition[epoch > 1.0]
     if np.isfinite(early).any():
-        sentences.append(f"Largest in the first epoch {np.nanmax(early):.2g};")
+        sentences.append(f"Its line: at most {np.nanmax(early):.2g} in the first epoch;")
         later = f"median afterwards {np.nanmedian(late):.2g}." if np.isfinite(late).any() else ""
         sentences.append(later or "no later epoch.")
     if epoch[-1] > 0.9 * MAX_EPOCHS:
