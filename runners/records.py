@@ -117,6 +117,10 @@ class RecordWriter:
             for index, part in _parts(self.run_dir / name):
                 if index >= num_parts:
                     part.unlink()
+        # What a killed process was writing; a checkpoint can be as large as the memory.
+        for folder in (self.run_dir, *(self.run_dir / name for name in TABLES)):
+            for left in folder.glob(".*.tmp"):
+                left.unlink()
 
     def add(self, table: str, row: tuple) -> None:
         """Append one row, its values in the order of `TABLES[table]`."""
