@@ -16,7 +16,7 @@ class GradientWindow:
 
     The same quantity for every optimizer, so that curvature can be compared across methods (GGT
     paper, section 3.4, records it for GGT alone). Costs one pass over r x d numbers a step, outside
-    the training clock; gradients are taken before clipping would be visible in them elsewhere.
+    the training clock. Gradients are taken as the loss gives them, before clipping.
 
     Args:
         window: r, gradients kept; >= 1.
