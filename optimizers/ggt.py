@@ -128,7 +128,8 @@ class GGT(WindowedOptimizer):
             require(options[name] >= 0, name, ">= 0", options[name])
 
     def _accumulate(self, momentum_buffer: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
-        momentum_buffer.mul_(options["momentum"]).add_(grad)
+        # v_t = momentum v_{t-1} + g_t, in one pass
+        torch.add(grad, momentum_buffer, alpha=options["momentum"], out=momentum_buffer)
 
     def _coefficients(
         self, window: LowRankWindow, products: Tensor, options: dict[str, Any]
