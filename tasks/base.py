@@ -209,7 +209,7 @@ class Task(abc.ABC):
 
     # What a task replaces where it has something to say.
 
-    def after_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: B027
+    def after_epoch(self, model: nn.Module, epoch: int) -> None:
         """Called when an epoch has ended."""
 
     def curvature_pass(self, batch: Batch) -> contextlib.AbstractContextManager[CurvatureInfo]:
@@ -231,10 +231,10 @@ class Task(abc.ABC):
         """State carried between batches, as tensors and integers."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
 
-    def reset(self) -> None:  # noqa: B027
+    def reset(self) -> None:
         """Forget the state carried between batches."""
 
 
