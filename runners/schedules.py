@@ -63,9 +63,9 @@ class Schedule:
 
     def __init__(self, rules: Mapping[str, Mapping[str, Any]]):
         self.rules = tuple(Rule(key, rule["by"], rule["shape"]) for key, rule in rules.items())
-        self._groups: list[dict[str, Any]] = []
+        self._optimizer: Any = None
         self._bases: dict[str, list[float]] = {}
-        self._max_steps, self._steps_per_epoch = 1, 1
+        self._num_groups, self._max_steps, self._steps_per_epoch = 0, 1, 1
 
     def attach(self, optimizer: Any, max_steps: int, steps_per_epoch: int) -> None:
         """Remember every group's base values; nothing is changed before `set`.
@@ -79,9 +79,14 @@ class Schedule:
         check(max_steps >= 1, "max_steps", ">= 1", max_steps)
         check(steps_per_epoch >= 1, "steps_per_epoch", ">= 1", steps_per_epoch)
         self._max_steps, self._steps_per_epoch = max_steps, steps_per_epoch
-        self._groups = list(optimizer.param_groups)
+        # Not its groups: an optimizer that loads its state puts new ones in their place.
+        self._optimizer = optimizer
+        self._num_groups = len(optimizer.param_groups)
         self._bases = {
-            rule.key: [_number(group, index, rule.key) for index, group in enumerate(self._groups)]
+            rule.key: [
+                _number(group, index, rule.key)
+                for index, group in enumerate(optimizer.param_groups)
+            ]
             for rule in self.rules
         }
 
@@ -93,7 +98,8 @@ class Schedule:
             else:
                 epoch = step // self._steps_per_epoch
                 factor = rule.shape.factor(epoch, self._max_steps / self._steps_per_epoch)
-            for group, base in zip(self._groups, self._bases[rule.key], strict=True):
+            groups = self._optimizer.param_groups[: self._num_groups]
+            for group, base in zip(groups, self._bases[rule.key], strict=True):
                 group[rule.key] = base * factor
 
     def observe(self, value: float, direction: Literal["min", "max"]) -> None:
@@ -118,8 +124,8 @@ class Schedule:
         check(sorted(state) == sorted(keys), "schedule state", f"of {keys}", sorted(state))
         for rule in self.rules:
             bases = list(state[rule.key]["bases"])
-            expected = f"of {len(self._groups)} parameter groups"
-            check(len(bases) == len(self._groups), "schedule state", expected, len(bases))
+            expected = f"of {self._num_groups} parameter groups"
+            check(len(bases) == self._num_groups, "schedule state", expected, len(bases))
             self._bases[rule.key] = bases
             rule.shape.load_state_dict(state[rule.key]["shape"])
 
