@@ -19,6 +19,17 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be read."""
 
 
+def seed_rng(seed: int) -> None:
+    """Seed the global generators: Python's, NumPy's and torch's."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # NumPy takes 32 bits
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
 def rng_state() -> dict[str, Any]:
     """State of the global generators, as tensors and plain numbers."""
     import numpy as np

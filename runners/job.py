@@ -162,6 +162,7 @@ def build_run(job: Job, run_dir: Path, saved: Mapping[str, Any] | None) -> Run:
     """Build the run, at its beginning or where its checkpoint left it."""
     settings, task = job.settings, job.task
     model = task.build_model().to(settings.device, settings.dtype)
+    checkpoint.seed_rng(settings.seed)  # an optimizer may draw as soon as it is made
     optimizer = job.make_optimizer(model)
     synchronize = torch.cuda.synchronize if settings.device.startswith("cuda") else None
     run = Run(
