@@ -64,13 +64,15 @@ def save(run_dir: Path, state: dict[str, Any]) -> None:
     """
 
     def write(path: Path) -> None:
-        # torch.save reports a full disk as RuntimeError when it is given a path; through a file
-        # object the operating system's own error comes out.
+        # torch.save covers a full disk with a RuntimeError of its own; given a file object it keeps
+        # the operating system's error as that one's context.
         with path.open("wb") as file:
             try:
                 torch.save(state, file)
             except RuntimeError as error:
-                raise OSError(f"could not write {path.name}: {error}") from error
+                if isinstance(error.__context__, OSError):
+                    raise OSError(*error.__context__.args, str(run_dir / FILE)) from error
+                raise
 
     write_atomically(run_dir / FILE, write)
 
