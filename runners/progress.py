@@ -30,6 +30,7 @@ class Bar:
         self._progress = None
         self._task = None
         self._next = 0.0
+        self._shown: dict = {}
 
     def start(self, step: int, max_steps: int, label: str) -> None:
         from rich.console import Console
@@ -45,31 +46,41 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4g} {task.fields[metric]}"),
+            TextColumn("{task.fields[loss]} {task.fields[metric]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             auto_refresh=False,
         )
         self._task = self._progress.add_task(
-            label, total=max_steps, completed=step, loss=float("nan"), metric="", rate=""
+            label, total=max_steps, completed=step, loss="", metric="", rate=""
         )
         self._first, self._began = step, perf_counter()
         self._progress.start()
 
     def update(self, step: int, loss: float, metric: str) -> None:
         now = perf_counter()
-        if now < self._next:
-            return
-        self._next = now + REFRESH_SECONDS
+        self._shown = {"step": step, "loss": loss, "metric": metric}
+        if now >= self._next:
+            self._next = now + REFRESH_SECONDS
+            self._draw(now)
+
+    def _draw(self, now: float) -> None:
+        step, loss = self._shown["step"], self._shown["loss"]
         rate = (step - self._first) / max(now - self._began, 1e-9)
         self._progress.update(
-            self._task, completed=step, loss=loss, metric=metric, rate=f"{rate:.1f} it/s"
+            self._task,
+            completed=step,
+            loss=f"loss {loss:.4g}",
+            metric=self._shown["metric"],
+            rate=f"{rate:.1f} it/s",
         )
         self._progress.refresh()
 
     def stop(self) -> None:
         if self._progress is not None:
+            if self._shown:
+                self._draw(perf_counter())
             self._progress.stop()
 
 
