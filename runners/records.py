@@ -13,13 +13,15 @@ Analysis reads runs only through this module, so it imports neither torch nor th
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -152,8 +154,7 @@ class RecordWriter:
 
 def _write_part(folder: Path, index: int, schema: pa.Schema, rows: list[tuple]) -> None:
     columns = [
-        pa.array(values, type=f.type)
-        for f, values in zip(schema, zip(*rows, strict=True), strict=True)
+        _array(values, f.type) for f, values in zip(schema, zip(*rows, strict=True), strict=True)
     ]
     table = pa.Table.from_arrays(
         columns, schema=schema.with_metadata({"kappa_schema_version": str(SCHEMA_VERSION)})
@@ -161,6 +162,28 @@ def _write_part(folder: Path, index: int, schema: pa.Schema, rows: list[tuple]) 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"part-{index:05d}.parquet"
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """As `pa.array(values, kind)`, which imports pandas: a quarter of a second of every run."""
+    count = len(values)
+    if pa.types.is_list(kind) or pa.types.is_string(kind):
+        if pa.types.is_string(kind):
+            values = [value.encode() for value in values]
+        offsets = np.zeros(count + 1, dtype=np.int32)
+        np.cumsum([len(value) for value in values], out=offsets[1:])
+        buffers = [None, pa.py_buffer(offsets)]
+        if pa.types.is_string(kind):
+            return pa.Array.from_buffers(kind, count, [*buffers, pa.py_buffer(b"".join(values))])
+        children = [_array(list(itertools.chain(*values)), kind.value_type)]
+        return pa.Array.from_buffers(kind, count, buffers, children=children)
+    known = np.array([value is not None for value in values], dtype=bool)
+    numbers = np.array(
+        [0 if value is None else value for value in values],
+        dtype=np.int64 if pa.types.is_integer(kind) else np.float64,
+    )
+    bitmap = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Array.from_buffers(kind, count, [bitmap, pa.py_buffer(numbers)])
 
 
 def _parts(folder: Path) -> list[tuple[int, Path]]:
