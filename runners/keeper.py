@@ -75,6 +75,8 @@ class Keeper:
         )
         if resumed and not self.job.quiet:
             say(f"going on from step {self.run.step:,}")
+        if len(self.manifest["parameter_groups"]) > 1 and not self.job.quiet:
+            say(describe(self.manifest["parameter_groups"]))
         label = f"{place.task} {place.optimizer}"
         self.bar.start(self.run.step, self.settings.max_steps, label)
 
@@ -216,6 +218,17 @@ class Keeper:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def describe(groups: list[dict[str, Any]]) -> str:
+    """The parameter groups in a few lines, with the options in which they differ."""
+    options = [group["options"] for group in groups]
+    differing = [k for k in options[0] if any(o.get(k) != options[0][k] for o in options)]
+    return "\n".join(
+        f"group {i}: {group['num_parameters']:,} parameters in {len(group['names'])} tensors"
+        + "".join(f", {key}={group['options'].get(key)}" for key in differing)
+        for i, group in enumerate(groups)
+    )
 
 
 def now() -> str:
