@@ -37,8 +37,9 @@ def build(
     options = {name: _plain(value) for name, value in options.items()}
     rules = [_plain(rule) for rule in groups]
     for settings in (options, *rules):
-        if "lr" in settings and not settings["lr"] >= 0:
-            raise ValueError(f"lr must be >= 0, got {settings['lr']}")
+        lr = settings.get("lr", 0.0)
+        if isinstance(lr, str) or not lr >= 0:
+            raise ValueError(f"lr must be >= 0, got {lr}")
     taken = _assign(model, rules)
     param_groups = [{"params": taken.pop(), **_overrides(rule)} for rule in reversed(rules)]
     rest = [{"params": taken.pop()}]
