@@ -121,10 +121,11 @@ def make_run(job: Job, run_id: str, run_dir: Path) -> Outcome:
     settings, task = job.settings, job.task
     torch.set_num_threads(settings.num_threads)
     task.setup(settings.device, settings.dtype)
-    if not job.quiet:
-        say(measure(task, job.make_optimizer, settings).line())
+    cost = None if job.quiet else measure(task, job.make_optimizer, settings)
     saved = None if settings.force else checkpoint.load(run_dir)
     run = build_run(job, run_dir, saved)
+    if cost is not None:  # said only now: a mistake has had its one line
+        say(cost.line())
     if saved is None and run_dir.exists():
         shutil.rmtree(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)

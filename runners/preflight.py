@@ -9,6 +9,7 @@ from torch import nn
 
 from optimizers.telemetry import state_bytes
 from runners.settings import Settings
+from runners.state import steps_per_epoch
 from runners.train import add_gradients, step_batches
 
 WARM_UP_STEPS = 1
@@ -50,7 +51,8 @@ def measure(task, make_optimizer, settings: Settings) -> Cost:
     model = task.build_model().to(settings.device, settings.dtype)
     optimizer = make_optimizer(model)
     run = _Trial(task, model, settings)
-    data = step_batches(task, 0, task.steps_per_epoch // settings.accumulate, settings.accumulate)
+    count = steps_per_epoch(task, settings.accumulate)
+    data = step_batches(task, 0, count, settings.accumulate)
     for step in range(WARM_UP_STEPS + TIMED_STEPS):
         if step == WARM_UP_STEPS:
             start = perf_counter()

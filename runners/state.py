@@ -38,12 +38,7 @@ class Run:
 
     def __post_init__(self):
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.steps_per_epoch = self.task.steps_per_epoch // self.settings.accumulate
-        if self.steps_per_epoch == 0:
-            raise ValueError(
-                f"accumulate must be <= {self.task.steps_per_epoch}, the batches in an epoch, "
-                f"got {self.settings.accumulate}"
-            )
+        self.steps_per_epoch = steps_per_epoch(self.task, self.settings.accumulate)
         self.eval_steps = evaluation_steps(self.task.evaluate_at, self.settings.max_steps)
         if self.task.average_last:
             self.averaged = AveragedModel(self.model)
@@ -84,6 +79,20 @@ class Run:
         restore_rng(saved["rng"])
         self.clock.seconds = saved["train_seconds"]
         self.best, self.best_step, self.last, self.evaluations_since_best = saved["watch"]
+
+
+def steps_per_epoch(task, accumulate: int) -> int:
+    """Updates in an epoch of `accumulate` batches each; a rest of the epoch is not used.
+
+    Raises:
+        ValueError: if an epoch has fewer batches than one update takes.
+    """
+    if accumulate > task.steps_per_epoch:
+        raise ValueError(
+            f"accumulate must be <= {task.steps_per_epoch}, the batches in an epoch, "
+            f"got {accumulate}"
+        )
+    return task.steps_per_epoch // accumulate
 
 
 def evaluation_steps(evaluate_at: int | tuple[int, ...], max_steps: int) -> frozenset[int]:
