@@ -22,6 +22,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,7 @@ def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
     except Exception as error:  # a crash outside of training: said, and the sweep goes on
         if os.environ.get("KAPPA_DEBUG"):
             raise
+        traceback.print_exc()
         reason, status = f"{type(error).__name__}: {first_line(error)}", "failed"
     names = {"task": cfg.choices.task, "optimizer": cfg.choices.optimizer}
     return {"status": status, "reason": reason, **names, "run_id": "", "run_dir": ""}
