@@ -1,0 +1,307 @@
+"""One command, one run: identity, mistakes, divergence, what is printed and what is left."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from runners.records import find_runs, read_config, read_manifest
+from tests.commands import ROOT, column, command, numbers, the_run
+
+SMOKE = ("scale=smoke", "num_threads=1")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working folder, an empty temporary folder and records below both."""
+    for name in ("here", "tmp"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("KAPPA_RUNS", str(tmp_path / "runs"))
+
+
+def litter(tmp_path: Path) -> list[str]:
+    """What a command has left in the working folder and the temporary one."""
+    paths = [*(tmp_path / "here").rglob("*"), *(tmp_path / "tmp").rglob("*")]
+    # The timing locks belong to the machine and stay; torch makes the other folder.
+    return [p.name for p in paths if not p.name.startswith(("kappa-timing", "torchinductor"))]
+
+
+# ---------------------------------------------------------------- a run and its identity
+
+
+def test_a_run_says_where_its_records_are_and_leaves_no_litter(tmp_path):
+    result = command("task=logistic", "optimizer=sgd", *SMOKE)
+    assert result.code == 0
+    run_dir = the_run(tmp_path / "runs")
+    (line,) = result.out.splitlines()
+    assert line.startswith("finished | best train suboptimality ")
+    assert line.endswith(f"records in {run_dir}")
+    assert litter(tmp_path) == []
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {"config.yaml", "manifest.json", "steps", "evals"}  # SGD has no spectra
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"logistic"}
+    manifest = read_manifest(run_dir)
+    assert manifest["status"] == "finished"
+    assert manifest["steps_done"] == manifest["max_steps"] == 20
+    assert run_dir == tmp_path / "runs" / "logistic" / "sgd" / manifest["run_id"]
+    assert read_config(run_dir)["optimizer"]["lr"] == 0.1
+    assert column(run_dir, "steps", "step") == list(range(20))
+
+
+def test_what_is_there_is_not_made_again_unless_forced(tmp_path):
+    first = command("task=quadratic", "optimizer=ggt", *SMOKE, "optimizer.lr=0.001")
+    run_dir = the_run(tmp_path / "runs")
+    before, made = numbers(run_dir), (run_dir / "manifest.json").stat().st_mtime_ns
+    # None of these can change a number.
+    same = command(
+        "task=quadratic",
+        "optimizer=ggt",
+        "scale=smoke",
+        "num_threads=2",
+        "progress=none",
+        "tracking=none",
+        "checkpoint.steps=3",
+        f"data_dir={tmp_path}",
+        "optimizer.lr=0.001",
+    )
+    assert (first.code, same.code) == (0, 0)
+    assert same.out.startswith("skipped: there already (force=true makes it again) | best ")
+    assert (run_dir / "manifest.json").stat().st_mtime_ns == made
+    forced = command("task=quadratic", "optimizer=ggt", *SMOKE, "optimizer.lr=1e-3", "force=true")
+    assert forced.code == 0
+    assert the_run(tmp_path / "runs") == run_dir
+    assert (run_dir / "manifest.json").stat().st_mtime_ns != made
+    assert numbers(run_dir) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "optimizer.lr=0.2",
+        "seed=1",
+        "task.dim=9",
+        "max_steps=19",
+        "precision=float64",
+        "schedule=cosine",
+        "task.instance_seed=7",
+        "accumulate=1 grad_clip=1.0",
+        "spectra_every=5",
+    ],
+)
+def test_what_can_change_numbers_makes_another_run(change, tmp_path):
+    for more in ([], change.split()):
+        assert command("task=logistic", *SMOKE, "max_steps=20", *more).code == 0
+    assert len(list(find_runs(tmp_path / "runs"))) == 2
+
+
+def test_a_run_made_beside_others_is_made_again_alone(tmp_path):
+    asked = ("task=logistic", *SMOKE)
+    assert command(*asked).code == 0
+    run_dir = the_run(tmp_path / "runs")
+    before = numbers(run_dir)
+    assert command(*asked, "timing=exclusive").out.startswith("finished")
+    assert read_manifest(run_dir)["timing"] == "exclusive"
+    assert numbers(run_dir) == before
+    for again in ((), ("timing=exclusive",)):
+        assert command(*asked, *again).out.startswith("skipped")
+    assert the_run(tmp_path / "runs") == run_dir
+
+
+def test_divergence_is_a_result(tmp_path):
+    result = command("task=barrier", *SMOKE, "optimizer.lr=1000")
+    assert result.code == 0
+    assert result.out.startswith("diverged: the loss was no finite number at step ")
+    run_dir = the_run(tmp_path / "runs")
+    manifest = read_manifest(run_dir)
+    losses = column(run_dir, "steps", "loss")
+    assert manifest["status"] == "diverged"
+    assert not math.isfinite(losses[-1])
+    assert all(map(math.isfinite, losses[:-1]))
+    assert len(losses) == manifest["steps_done"] + 1 < 20
+    assert not (run_dir / "checkpoint.pt").exists()
+    assert command("task=barrier", *SMOKE, "optimizer.lr=1000").out.startswith("skipped")
+
+
+def test_a_crash_is_recorded_with_its_reason(tmp_path):
+    result = command("task=logistic", *SMOKE, "optimizer.cls.path=tests.toys.Crashing")
+    assert result.code == 1
+    assert "RuntimeError: the toy has broken" in result.out
+    assert "Traceback" in result.err  # ours to find: everything that is known is said
+    manifest = read_manifest(the_run(tmp_path / "runs"))
+    assert manifest["status"] == "failed"
+    assert manifest["reason"] == "RuntimeError: the toy has broken"
+
+
+def test_the_real_text_trains(ptb_dir, tmp_path):
+    result = command("task=ptb_lstm", "optimizer=adam", *SMOKE, f"data_dir={ptb_dir}")
+    assert result.code == 0, result.err
+    run_dir = the_run(tmp_path / "runs")
+    assert read_manifest(run_dir)["data_hash"]
+    losses = column(run_dir, "steps", "loss")
+    assert losses[-1] < losses[0]
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def assert_refused(result, tmp_path, *words):
+    """Exit 2, one line that holds every word, and nothing left anywhere."""
+    assert result.code == 2, result
+    (line,) = result.err.splitlines()
+    for word in words:
+        assert word in line
+    assert result.out == ""
+    assert litter(tmp_path) == []
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        ("optimizer.lrr=1", ["optimizer.lrr", "close matches", "optimizer.lr"]),
+        ("optimizr=adam", ["optimizr", "close matches", "optimizer"]),
+        ("task.num_sample=5", ["task.num_sample", "task.num_samples"]),
+        ("optimizer=addam", ["unknown optimizer 'addam'", "adam", "available"]),
+        ("task=logisitc", ["unknown task 'logisitc'", "logistic"]),
+        ("optimizer.lr=-1", ["lr must be >= 0", "-1"]),
+        ("optimizer=adam optimizer.lr=-1", ["lr must be >= 0", "-1"]),
+        ("optimizer=ggt optimizer.window=0", ["window must be", "0"]),
+        ("optimizer=ggt optimizer.damping=-0.1", ["damping must be > 0", "-0.1"]),
+        ("optimizer.lr=fast", ["lr", "fast"]),
+        ("scale=tiny", ["scale", "tiny", "smoke", "small", "paper"]),
+        ("schedule=warmup_polynomial_damping", ["damping", "schedule"]),
+        ("precision=float16", ["precision must be one of float32, float64", "float16"]),
+        ("device=gpu", ["device", "gpu"]),
+        ("device=cuda:63", ["device", "cuda:63"]),
+        ("max_steps=0", ["max_steps must be an integer >= 1", "0"]),
+        ("max_steps=1.5", ["max_steps must be an integer >= 1", "1.5"]),
+        ("seed=-1", ["seed must be an integer >= 0", "-1"]),
+        ("accumulate=2", ["accumulate must be <= 1"]),
+        ("task.dim=0", ["dim must be >= 1", "0"]),
+        ("task.labels=random", ["labels must be one of sampled, hyperplane", "random"]),
+        ("task.target.split=valid", ["split must be one of train", "valid"]),
+        ("timing=alone", ["timing must be one of shared, exclusive", "alone"]),
+        ("probe=gradient_window probe.window=0", ["window must be", "0"]),
+        ("experiment=ggt_fig9", ["experiment", "ggt_fig9", "ggt_fig2"]),
+        ("sweep=lr_gird", ["sweep", "lr_gird", "lr_grid"]),
+        ("optimizer.lr", ["optimizer.lr"]),
+    ],
+)
+def test_a_mistake_gets_one_line_and_leaves_nothing(overrides, words, tmp_path):
+    result = command("task=logistic", "scale=smoke", *overrides.split())
+    assert_refused(result, tmp_path, *words)
+
+
+def test_missing_data_says_how_to_get_it(tmp_path):
+    result = command("task=ptb_lstm", "scale=smoke", f"data_dir={tmp_path / 'data'}")
+    words = ["python -m scripts.prepare_data ptb", "by hand", str(tmp_path / "data" / "ptb")]
+    assert_refused(result, tmp_path, *words)
+    assert not (tmp_path / "data").exists()
+
+
+def test_one_changed_byte_is_found(ptb_dir, tmp_path):
+    folder = tmp_path / "data" / "ptb"
+    folder.mkdir(parents=True)
+    for path in (ptb_dir / "ptb").glob("ptb.*"):
+        (folder / path.name).symlink_to(path)
+    damaged = folder / "ptb.char.valid.txt"
+    content = bytearray(damaged.read_bytes())
+    content[1000] ^= 1
+    damaged.unlink()
+    damaged.write_bytes(content)
+    result = command("task=ptb_lstm", "scale=smoke", f"data_dir={tmp_path / 'data'}")
+    assert_refused(result, tmp_path, str(damaged), "SHA-256 must be ", "got ")
+    # Both checksums, in full.
+    assert sum(len(word.strip(",;")) == 64 for word in result.err.split()) == 2
+
+
+def test_records_of_an_unknown_version_are_refused(tmp_path):
+    from analysis import load_runs
+    from runners.records import RecordsError
+
+    assert command("task=logistic", *SMOKE).code == 0
+    path = the_run(tmp_path / "runs") / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    text = path.read_text()
+    result = command("task=logistic", *SMOKE)
+    assert result.code == 2
+    (line,) = result.err.splitlines()
+    assert str(path) in line and "99" in line
+    assert path.read_text() == text
+    with pytest.raises(RecordsError, match="schema version 99"):
+        load_runs(tmp_path / "runs")
+
+
+# ---------------------------------------------------------------- dry run, imports
+
+
+@pytest.mark.parametrize(
+    "overrides, count",
+    [
+        ("task=logistic scale=smoke", 10),
+        ("task=quadratic optimizer=ggt", 128 * 128),
+        ("task=ptb_lstm optimizer=ggt scale=paper", 4895730),
+    ],
+)
+def test_a_dry_run_counts_parameters_and_leaves_nothing(overrides, count, tmp_path):
+    nowhere = f"data_dir={tmp_path / 'data'}"
+    result = command(*overrides.split(), "dry_run=true", "tracking=none", nowhere)
+    assert result.code == 0, result.err
+    assert f"parameters={count}" in result.out.splitlines()
+    missing = "ptb" in overrides
+    assert ("unknown" in result.out) == missing
+    assert ("prepare_data" in result.err) == missing
+    assert litter(tmp_path) == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(tmp_path):
+    nowhere = f"data_dir={tmp_path / 'data'}"
+    for asked in (("task=logistic", "scale=smoke"), ("task=ptb_lstm", nowhere)):
+        result = command(*asked, "tracking=none", "dry_run=true", "optimizer.lr=-1")
+        assert result.code == 2
+        assert "lr must be >= 0, got -1" in result.err
+        assert not (tmp_path / "runs").exists()
+
+
+def test_heavy_packages_are_imported_only_where_they_are_used(tmp_path):
+    script = f"""
+import runpy, sys
+import runners.records, runners.selection
+heavy = ["torch", "pandas", "matplotlib", "wandb", "hydra"]
+assert not set(heavy) & set(sys.modules), set(heavy) & set(sys.modules)
+sys.argv = ["run.py", "task=logistic", "optimizer=ggt", "scale=smoke", "runs_dir={tmp_path}/runs"]
+try:
+    runpy.run_path({str(ROOT / "run.py")!r}, run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0
+loaded = {{"pandas", "matplotlib", "wandb", "joblib", "rich"}} & set(sys.modules)
+assert not loaded, loaded
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_py_is_a_script_of_its_own(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "task=logistic", "scale=smoke", "optimizer=addam"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert litter(tmp_path) == []
