@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -22,7 +22,8 @@ class Busy(Exception):
 def run_lock(runs_dir: Path | str, run_id: str, wait: bool = False) -> Iterator[None]:
     """Hold the one lock of a run; two workers never make one run at the same time.
 
-    The lock is the file `<runs_dir>/.locks/<run_id>`, removed afterwards.
+    The lock is the file `<runs_dir>/.locks/<run_id>`, removed afterwards, and its folder with the
+    last of them.
 
     Args:
         wait: wait until the other process is done instead of raising.
@@ -31,10 +32,13 @@ def run_lock(runs_dir: Path | str, run_id: str, wait: bool = False) -> Iterator[
         OSError: if the file cannot be made or the file system knows no locks.
     """
     folder = Path(runs_dir) / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / run_id
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # the last user of the folder has just removed it
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -52,6 +56,8 @@ def run_lock(runs_dir: Path | str, run_id: str, wait: bool = False) -> Iterator[
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+        with suppress(OSError):  # others are at work
+            folder.rmdir()
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
