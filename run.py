@@ -189,7 +189,11 @@ def tidy(runs_dir: Path) -> None:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def app(cfg: DictConfig) -> None:
-    """One job of this command; leaves its outcome for `main`, and never raises."""
+    """One job of this command; leaves its outcome for `main`.
+
+    Raises:
+        KeyboardInterrupt: when it was stopped, so that a sweep begins no further job.
+    """
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN
     if cfg.experiment:
@@ -202,6 +206,8 @@ def app(cfg: DictConfig) -> None:
         left["overrides"] = list(hydra_config.overrides.task)
     number = hydra_config.job.num if multirun else 0
     Path(os.environ[OUTCOMES], f"{number:06d}.json").write_text(json.dumps(left))
+    if left["status"] == "interrupted":
+        raise KeyboardInterrupt
 
 
 def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
@@ -295,18 +301,21 @@ def main() -> int:
     os.environ["KAPPA_COMMAND_HASH"] = hashlib.sha256(command.encode()).hexdigest()[:8]
     folder = Path(tempfile.mkdtemp(prefix="kappa-command-"))
     os.environ[OUTCOMES] = str(folder)
+    stopped = True
     try:
-        app()
+        with contextlib.suppress(KeyboardInterrupt):
+            app()
+            stopped = False
         outcomes = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     except (HydraException, OmegaConfBaseException) as error:
         print(f"run.py: {messages.explain(error, known_keys())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return report.announce(outcomes)
+    status = report.announce(outcomes)
+    if stopped and status != 130:  # else the outcome of the job it was in has said it
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    return 130 if stopped else status
 
 
 def known_keys() -> list[str]:

@@ -17,10 +17,13 @@ def run_requests(
     requests: list[Request],
     stage: str,
 ) -> list[Outcome]:
-    """Make every request's run; a failed one does not stop the rest.
+    """Make every request's run; a failed one does not stop the rest, a stopped one does.
 
     Runs that are timed alone are made one after the other with all cores; the others in as many
     processes as there are cores, one thread each.
+
+    Raises:
+        KeyboardInterrupt: if a run was stopped.
     """
     if not requests:
         return []
@@ -67,6 +70,8 @@ class Counter:
         self.step = max(1, total // 20)
 
     def done(self, outcome: Outcome) -> Outcome:
+        if outcome.status == "interrupted":
+            raise KeyboardInterrupt  # the user wants the whole command to stop
         self.count += 1
         if self.count % self.step == 0 or self.count == self.total:
             print(f"{self.label}: {self.count}/{self.total}", file=sys.stderr, flush=True)
