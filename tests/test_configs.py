@@ -1,0 +1,174 @@
+"""Every YAML composes and instantiates, and every experiment's pairs run."""
+
+import shutil
+
+import hydra
+import pytest
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+import run
+from runners.experiment import make_plan
+from runners.pool import list_overrides
+from runners.records import read_manifest
+from runners.schedules import Schedule
+from tasks.base import Task
+from tests.commands import CONF, column
+
+NAMES = {
+    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in CONF.iterdir()
+    if folder.is_dir()
+}
+
+
+def compose(*overrides, conf=CONF):
+    with hydra.initialize_config_dir(str(conf), version_base="1.3"):
+        return hydra.compose("config", list(overrides))
+
+
+def test_every_folder_is_looked_at():
+    tested = {"task", "optimizer", "scale", "schedule", "probe", "tracking", "sweep", "budget"}
+    assert {name for name in NAMES if name not in ("experiment", "tuned")} <= tested
+    # What a scale changes: conf/scale/<scale>/<group>/<name>.yaml, for names that there are.
+    for path in CONF.glob("scale/*/*/*.yaml"):
+        scale, group, name = path.relative_to(CONF / "scale").with_suffix("").parts
+        assert scale in NAMES["scale"] and name in NAMES[group]
+
+
+@pytest.mark.parametrize("scale", NAMES["scale"])
+@pytest.mark.parametrize("task", NAMES["task"])
+@pytest.mark.parametrize("optimizer", NAMES["optimizer"])
+def test_every_optimizer_composes_with_every_task_and_scale(optimizer, task, scale):
+    cfg = compose(f"task={task}", f"optimizer={optimizer}", f"scale={scale}")
+    assert cfg.scale == scale
+    assert "experiment" in cfg and cfg.experiment is None
+    # Resolves without an error: nothing refers to a key that is not there.
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    # Keys of the optimizer's own file and no others, whatever the task and the scale.
+    own = yaml.safe_load((CONF / "optimizer" / f"{optimizer}.yaml").read_text())
+    assert resolved["optimizer"].keys() == own.keys()
+
+
+@pytest.mark.parametrize("task", NAMES["task"])
+def test_every_optimizer_is_built_for_every_task(task):
+    cfg = compose(f"task={task}", "scale=smoke")
+    built = instantiate(cfg.task)
+    assert isinstance(built, Task)
+    for optimizer in NAMES["optimizer"]:
+        chosen = compose(f"task={task}", f"optimizer={optimizer}", "scale=smoke")
+        if optimizer == "full_adagrad" and task == "ptb_lstm":
+            continue  # refuses a model of this size, which is tested with the optimizer
+        made = instantiate(chosen.optimizer)(built.build_model())
+        assert made.param_groups[0]["lr"] == chosen.optimizer.lr
+
+
+@pytest.mark.parametrize("name", NAMES["schedule"])
+def test_every_schedule_instantiates(name):
+    cfg = compose(f"schedule={name}", "scale=smoke")
+    schedule = instantiate(cfg.schedule)
+    assert isinstance(schedule, Schedule)
+    assert [rule.key for rule in schedule.rules] == list(cfg.schedule.rules)
+
+
+@pytest.mark.parametrize("name", NAMES["probe"])
+def test_every_probe_instantiates(name):
+    cfg = compose(f"probe={name}", "scale=smoke")
+    assert (name == "none") == (not cfg.probe)
+    if cfg.probe:
+        assert callable(instantiate(cfg.probe).observe)
+
+
+@pytest.mark.parametrize("name", NAMES["tracking"])
+def test_every_tracking_instantiates(name):
+    tracker = instantiate(compose(f"tracking={name}", "scale=smoke").tracking)
+    for method in ("start", "log", "finish"):
+        assert callable(getattr(tracker, method))
+
+
+def test_tracking_is_wandb_except_at_scale_smoke():
+    assert "Wandb" in compose("scale=small").tracking._target_
+    assert "Null" in compose("scale=smoke").tracking._target_
+    assert "Wandb" in compose("scale=smoke", "tracking=wandb").tracking._target_
+
+
+@pytest.mark.parametrize("name", NAMES["budget"])
+def test_every_budget_is_a_share_of_the_steps(name):
+    cfg = compose(f"budget={name}")
+    assert cfg.budget.name == name
+    assert 0 < cfg.budget.fraction <= 1
+
+
+@pytest.mark.parametrize("name", NAMES["sweep"])
+def test_every_sweep_composes_with_every_task_and_optimizer(name):
+    pairs = [(task, "adam") for task in NAMES["task"]]
+    pairs += [("logistic", optimizer) for optimizer in NAMES["optimizer"]]
+    for task, optimizer in pairs:
+        cfg = compose(f"sweep={name}", f"task={task}", f"optimizer={optimizer}")
+        OmegaConf.to_container(cfg, resolve=True)
+
+
+def test_what_a_scale_changes_for_one_optimizer_lands_on_no_other(tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    change = conf / "scale" / "smoke" / "optimizer" / "ggt.yaml"
+    change.parent.mkdir(parents=True, exist_ok=True)
+    change.write_text("window: 5\n")
+    smoke = ("scale=smoke", "task=logistic")
+    assert compose(*smoke, "optimizer=ggt", conf=conf).optimizer.window == 5
+    assert "window" not in compose(*smoke, "optimizer=adam", conf=conf).optimizer
+    printed = compose(*smoke, "optimizer=ggt_printed")
+    assert compose(*smoke, "optimizer=ggt_printed", conf=conf) == printed
+    assert compose("scale=small", "optimizer=ggt", conf=conf).optimizer.window == 100
+    # The command line always wins.
+    typed = compose(*smoke, "optimizer=ggt", "optimizer.window=9", conf=conf)
+    assert typed.optimizer.window == 9
+
+
+def test_tuned_values_are_for_one_pair_at_one_scale(tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    tuned = conf / "tuned" / "logistic" / "smoke" / "adam.yaml"
+    tuned.parent.mkdir(parents=True)
+    tuned.write_text("# @package _global_\noptimizer:\n  lr: 0.125\n")
+    pair = ("task=logistic", "optimizer=adam", "scale=smoke")
+    assert compose(*pair, conf=conf).optimizer.lr == 0.125
+    assert compose(*pair, "optimizer.lr=0.5", conf=conf).optimizer.lr == 0.5
+    for other in ("task=barrier", "optimizer=adamw", "scale=small"):
+        key = other.split("=")[0]
+        chosen = [x for x in pair if not x.startswith(key)]
+        assert compose(*chosen, other, conf=conf).optimizer.lr != 0.125
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def plan_of(name, **extra):
+    cfg = compose(f"experiment={name}")
+    plain = OmegaConf.to_container(cfg.experiment, resolve=True)
+    score = instantiate(cfg.experiment.search.score)
+    assert score.rule
+    return make_plan(plain, score, extra)
+
+
+@pytest.mark.parametrize("name", NAMES["experiment"])
+def test_every_pair_of_an_experiment_runs_three_steps(name, tmp_path, fake_text):
+    extra = {"scale": "smoke", "budget": "full", "max_steps": 3, "num_threads": 1}
+    plan = plan_of(name, **extra, tracking="none", runs_dir=str(tmp_path))
+    chosen = [
+        {"case": case, "method": method, "values": {key: values[0] for key, values in grid.items()}}
+        for case in plan.cases
+        for method, grid in plan.grids.items()
+    ]
+    pairs = {}
+    for request in [*plan.trials(), *plan.finals(chosen)]:
+        stage = "final" if request.seed in plan.final_seeds else "search"
+        pairs.setdefault((request.case, request.method, stage), request)
+    assert len(pairs) == 2 * len(plan.cases) * len(plan.methods)
+    for (case, method, stage), request in pairs.items():
+        outcome = run.compose_and_run(list_overrides(request), name, 1)
+        assert outcome["status"] == "finished", (case, method, stage, outcome["reason"])
+        manifest = read_manifest(outcome["run_dir"])
+        assert manifest["experiment"] == name
+        assert column(outcome["run_dir"], "steps", "step") == [0, 1, 2]
