@@ -39,9 +39,13 @@ def ptb_dir() -> Path:
 @pytest.fixture(scope="session")
 def text_dir(tmp_path_factory) -> Path:
     """A small generated text in the layout of the Penn Treebank, for `commands` to stand in."""
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+def write_text(folder: Path) -> Path:
+    """Write train, valid and test text of random symbols; always the same."""
     from tasks.data import ptb
 
-    folder = tmp_path_factory.mktemp("text")
     state = 1
     for split, length in {"train": 3001, "valid": 1203, "test": 95}.items():
         symbols = []
