@@ -83,6 +83,19 @@ class Settings:
             "a number >= 0 or null",
             self.grad_clip,
         )
+        _require(
+            isinstance(self.checkpoint_seconds, int | float) and self.checkpoint_seconds >= 0,
+            "checkpoint.seconds",
+            "a number >= 0",
+            self.checkpoint_seconds,
+        )
+        steps = self.checkpoint_steps
+        _require(
+            steps is None or (_is_int(steps) and steps >= 1),
+            "checkpoint.steps",
+            "an integer >= 1 or null",
+            steps,
+        )
         timings = ("shared", "exclusive")
         _require(self.timing in timings, "timing", one_of(timings), self.timing)
         bars = ("auto", "bar", "none")
