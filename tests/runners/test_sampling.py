@@ -1,5 +1,6 @@
 """Declared samples: the sequence by hand, its range and its spread."""
 
+import itertools
 import math
 
 import pytest
@@ -25,7 +26,7 @@ def test_values_are_spread_over_the_logarithm():
     assert many[0] > 1e-4 and many[-1] < 1.0
     logs = [math.log10(value) for value in many]
     # 63 points of base 2 lie on a grid of 64 cells, 1/16 of a decade each; rounded to three digits.
-    gaps = [b - a for a, b in zip(logs, logs[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(logs)]
     assert max(gaps) < 1 / 16 + 0.005 and min(gaps) > 1 / 16 - 0.005
 
 
