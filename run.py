@@ -34,6 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runners import messages, report
+from runners.environment import num_cores
 from runners.sampling import log_uniform
 
 CONF = Path(__file__).resolve().parent / "conf"
@@ -111,8 +112,7 @@ def build_job(
 
 def num_threads(asked: int | None, workers: int) -> int:
     """Threads of this process: all cores, divided among the workers that run at once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, cores // workers) if asked is None else asked
+    return max(1, num_cores() // workers) if asked is None else asked
 
 
 def execute(cfg: DictConfig, **context: Any):
@@ -121,6 +121,7 @@ def execute(cfg: DictConfig, **context: Any):
     Raises:
         UserError: for a value, file or combination that is not allowed; nothing is left behind.
     """
+    from runners import preflight
     from runners.checkpoint import CheckpointError
     from runners.job import run_job
     from runners.records import RecordsError
@@ -129,59 +130,24 @@ def execute(cfg: DictConfig, **context: Any):
     try:
         job = build_job(cfg, **context)
         if cfg.dry_run:
-            return dry_run(job)
-        return run_job(job)
+            return preflight.dry_run(job)
+        # The runs of an experiment are all needed; a sweep goes on to its next job meanwhile.
+        return run_job(job, wait=context["experiment"] is not None)
     except InstantiationException as error:
         if os.environ.get("KAPPA_DEBUG"):
             raise
         where = re.search(r"full_key: (\S+)", str(error))
         prefix = f"{where[1]}: " if where else ""
-        raise UserError(f"{prefix}{first_line(error.__cause__ or error)}") from error
+        raise UserError(f"{prefix}{messages.first_line(error.__cause__ or error)}") from error
     except (ValueError, TypeError, DataError, RecordsError, CheckpointError) as error:
         if os.environ.get("KAPPA_DEBUG"):
             raise
-        raise UserError(first_line(error)) from error
+        raise UserError(messages.first_line(error)) from error
+    except OSError as error:  # before training: later ones are the run's outcome
+        raise UserError(f"{error.filename or cfg.runs_dir}: {error.strerror or error}") from error
     finally:
-        tidy(Path(cfg.runs_dir))
-
-
-def dry_run(job):
-    """Say what a run would cost, and stop."""
-    from runners.preflight import Cost, count_parameters, measure
-    from runners.settings import Outcome
-    from tasks.data.store import DataError
-
-    settings = job.settings
-    try:
-        import torch
-
-        torch.set_num_threads(settings.num_threads)
-        job.task.setup(settings.device, settings.dtype)
-        cost = measure(job.task, job.make_optimizer, settings)
-    except DataError as error:
-        print(first_line(error), file=sys.stderr)
-        model = job.task.build_model().to(settings.dtype)
-        job.make_optimizer(model)  # a bad hyperparameter is an error here too
-        cost = Cost(
-            *count_parameters(model)[:1], settings.max_steps, count_parameters(model)[1], None, None
-        )
-    print(cost.line())
-    print(f"parameters={cost.num_parameters}")
-    place = job.place
-    return Outcome("skipped", place.task, place.optimizer, job.run_id, reason="dry run")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text; its type where it has none."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
-
-
-def tidy(runs_dir: Path) -> None:
-    """Remove the folder of locks and the root of the records if nothing is in them."""
-    for folder in (runs_dir / ".locks", runs_dir):
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            Path(cfg.runs_dir).rmdir()  # nothing was left in it: it was made for a lock alone
 
 
 # ---------------------------------------------------------------- Hydra's side
@@ -222,9 +188,15 @@ def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
         if os.environ.get("KAPPA_DEBUG"):
             raise
         traceback.print_exc()
-        reason, status = f"{type(error).__name__}: {first_line(error)}", "failed"
-    names = {"task": cfg.choices.task, "optimizer": cfg.choices.optimizer}
-    return {"status": status, "reason": reason, **names, "run_id": "", "run_dir": ""}
+        reason, status = f"{type(error).__name__}: {messages.first_line(error)}", "failed"
+    return bare_outcome(status, cfg.choices.task, cfg.choices.optimizer, reason)
+
+
+def bare_outcome(status: str, task: str, optimizer: str, reason: str) -> dict[str, Any]:
+    """The outcome of what has no run."""
+    from runners.settings import Outcome
+
+    return Outcome(status, task, optimizer, reason=reason).as_dict()
 
 
 def add_choices(cfg: DictConfig, choices: Any) -> None:
@@ -238,7 +210,7 @@ def add_choices(cfg: DictConfig, choices: Any) -> None:
 def launcher_workers(hydra_config: Any) -> int:
     """How many jobs the launcher runs at once."""
     jobs = hydra_config.launcher.get("n_jobs") or 1
-    return os.cpu_count() + 1 + jobs if jobs < 0 else jobs
+    return num_cores() + 1 + jobs if jobs < 0 else jobs
 
 
 # ---------------------------------------------------------------- experiments
@@ -246,47 +218,78 @@ def launcher_workers(hydra_config: Any) -> int:
 
 def experiment(cfg: DictConfig, typed: list[str]) -> dict[str, Any]:
     """Run both stages of an experiment and say what was chosen."""
+    from runners.records import RecordsError
+
+    try:
+        status, reason = run_stages(cfg, typed), ""
+    except KeyboardInterrupt:
+        status, reason = "interrupted", "stopped; the same command goes on from here"
+    except (ValueError, KeyError, RecordsError, OSError, HydraException) as error:
+        if os.environ.get("KAPPA_DEBUG"):
+            raise
+        status, reason = "invalid", messages.first_line(error)
+    return bare_outcome(status, "experiment", cfg.experiment.name, reason)
+
+
+def run_stages(cfg: DictConfig, typed: list[str]) -> str:
+    """Search, then final runs; returns the status."""
     from hydra.utils import instantiate
 
     from runners.experiment import make_plan, run_experiment
-    from runners.pool import run_requests
+    from runners.pool import list_overrides, run_requests
 
-    plain = OmegaConf.to_container(cfg.experiment, resolve=True)
-    extra = dict(item.split("=", 1) for item in typed if not item.startswith("experiment"))
+    extra = {}
+    for item in typed:
+        key, equals, value = item.partition("=")
+        if not equals or key[0] in "+~":
+            raise ValueError(f"an experiment takes key=value on the command line, got {item}")
+        if not key.startswith("experiment"):
+            extra[key] = value
     score = instantiate(cfg.experiment.search.score)
-    try:
-        plan = make_plan(plain, score, extra)
-        index = run_experiment(
-            plan,
-            Path(cfg.runs_dir),
-            lambda requests, stage: run_requests(compose_and_run, plan, requests, stage),
-            command="python run.py "
-            + shlex.join(
-                [
-                    f"experiment={plan.name}",
-                    *(f"{k}={v}" for k, v in extra.items() if k not in ("runs_dir", "data_dir")),
-                ]
-            ),
-            rule=score.rule,
-        )
-    except ValueError as error:
-        return {"status": "invalid", "reason": first_line(error)}
+    plan = make_plan(OmegaConf.to_container(cfg.experiment, resolve=True), score, extra)
+    if cfg.dry_run:
+        print(f"{plan.name}: {len(plan.trials())} trials, then {plan.num_finals()} final runs")
+        return "skipped"
+    for request in plan.samples():  # a misspelt option is the whole command's error
+        try:
+            compose(list_overrides(request))
+        except (HydraException, OmegaConfBaseException) as error:
+            where = f"{request.case}, {request.method}"
+            keys = messages.known_keys(CONF, list_overrides(request))
+            raise ValueError(f"{where}: {messages.explain(error, keys)}") from error
+    index = run_experiment(
+        plan,
+        Path(cfg.runs_dir),
+        lambda requests, stage: run_requests(compose_and_run, plan, requests, stage),
+        command=" ".join(["python run.py", *(shlex.quote(t) for t in typed if not_a_place(t))]),
+        rule=score.rule,
+    )
     path = Path(cfg.runs_dir) / "experiments" / f"{plan.name}.json"
-    status = report.announce_experiment(index, path)
-    return {"status": status, "reason": "", "experiment": plan.name}
+    return report.announce_experiment(index, path)
 
 
-def compose_and_run(overrides: list[str], name: str, workers: int) -> dict[str, Any]:
-    """One run of an experiment, in whatever process this is."""
+def not_a_place(override: str) -> bool:
+    """Whether an override may stand in a record: places are the user's own business."""
+    return override.partition("=")[0] not in ("runs_dir", "data_dir")
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """Compose outside of Hydra's own job, with the choices noted."""
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("config", overrides, return_hydra_config=True)
-        choices = cfg.hydra.runtime.choices
-        OmegaConf.set_struct(cfg, False)
-        del cfg["hydra"]
-        add_choices(cfg, choices)
+    choices = cfg.hydra.runtime.choices
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    add_choices(cfg, choices)
+    return cfg
+
+
+def compose_and_run(overrides: list[str], name: str, workers: int) -> dict[str, Any]:
+    """One run of an experiment, in whatever process this is."""
+    cfg = compose(overrides)
     return attempt(cfg, sweep=None, experiment=name, workers=workers, quiet=True)
 
 
@@ -308,28 +311,19 @@ def main() -> int:
             stopped = False
         outcomes = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"run.py: {messages.explain(error, known_keys())}", file=sys.stderr)
+        print(
+            f"run.py: {messages.explain(error, messages.known_keys(CONF, sys.argv[1:]))}",
+            file=sys.stderr,
+        )
         return 2
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    status = report.announce(outcomes)
+    status = 130
+    with contextlib.suppress(KeyboardInterrupt):
+        status = report.announce(outcomes, wait=not stopped)
     if stopped and status != 130:  # else the outcome of the job it was in has said it
         print("stopped; the same command goes on from here", file=sys.stderr)
     return 130 if stopped else status
-
-
-def known_keys() -> list[str]:
-    """Every key of the configuration that the command line's groups compose, as far as they do."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-    typed = [a for a in sys.argv[1:] if a.split("=")[0] in groups and "," not in a]
-    for overrides in (typed, []):
-        with (
-            contextlib.suppress(Exception),
-            hydra.initialize_config_dir(str(CONF), version_base="1.3"),
-        ):
-            cfg = hydra.compose("config", overrides)
-            return groups + messages.key_paths(OmegaConf.to_container(cfg))
-    return groups
 
 
 if __name__ == "__main__":

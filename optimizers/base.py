@@ -39,7 +39,9 @@ def require_common(options: dict[str, Any]) -> None:
     }
     for name, (holds, expectation) in checks.items():
         if name in options:
-            require(holds(options[name]), name, expectation, options[name])
+            value = options[name]
+            number = isinstance(value, int | float | Tensor) and not isinstance(value, bool)
+            require(number and holds(value), name, expectation, value)
 
 
 def dtype_name(dtype: torch.dtype | str, name: str, allowed: Iterable[str] = DTYPES) -> str:

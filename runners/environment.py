@@ -5,6 +5,7 @@ Records are published, so nothing here names a host, a user, a path or an enviro
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -120,6 +121,21 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def reset_peak_memory(cuda: Any = None) -> None:
+    """Let the peak count from here on: one process may make many runs (Linux and CUDA)."""
+    if cuda is not None:
+        cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def peak_memory_bytes(cuda: Any = None) -> int:

@@ -44,7 +44,8 @@ class Plan:
         score: run folder -> number, lower is better.
         extra: overrides from the command line, which win.
     Raises:
-        ValueError: if the methods' numbers of trials differ or the stages share a seed.
+        ValueError: if the methods' numbers of trials differ, the stages share a seed, or the
+            command line sets a seed.
     """
 
     name: str
@@ -63,6 +64,10 @@ class Plan:
         budgets = {method: len(points(grid)) for method, grid in self.grids.items()}
         if len(set(budgets.values())) > 1:
             raise ValueError(f"experiment {self.name}: methods differ in trials: {budgets}")
+        if "seed" in self.extra:
+            raise ValueError(
+                f"experiment {self.name} sets the seeds itself: experiment.final.seeds=[...]"
+            )
         shared = set(self.search_seeds) & set(self.final_seeds)
         if shared:
             raise ValueError(f"experiment {self.name}: seeds {shared} are in both stages")
@@ -80,6 +85,13 @@ class Plan:
         }
         return Request(case, method, values, seed, overrides)
 
+    def samples(self) -> list[Request]:
+        """One trial of each case and method: whatever composes for these composes for all."""
+        return [
+            self.request(case, method, points(self.grids[method])[0], 0, self.search_overrides)
+            for case, method in itertools.product(self.cases, self.methods)
+        ]
+
     def trials(self) -> list[Request]:
         return [
             self.request(case, method, values, seed, self.search_overrides)
@@ -87,6 +99,9 @@ class Plan:
             for values in points(self.grids[method])
             for seed in self.search_seeds
         ]
+
+    def num_finals(self) -> int:
+        return len(self.cases) * len(self.methods) * len(self.final_seeds)
 
     def finals(self, choice: Iterable[Mapping[str, Any]]) -> list[Request]:
         return [
@@ -137,7 +152,7 @@ def run_experiment(
             the order of the list; its second argument names the stage.
         rule: in words, what chose.
     Returns:
-        The index, as written. Its status is "finished" when every run is complete.
+        The index, as written. Its status is "finished" when every run has an outcome.
     """
     index = {
         "schema_version": SCHEMA_VERSION,
@@ -150,7 +165,8 @@ def run_experiment(
         "final": [],
     }
     path = runs_dir / "experiments" / f"{plan.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():  # its runs may be replaced, and then it does not describe them any more
+        write_json(path, index)
     requests = plan.trials()
     outcomes = run_all(requests, "search")
     for request, outcome in zip(requests, outcomes, strict=True):
@@ -160,12 +176,14 @@ def run_experiment(
             score = value if math.isfinite(value) else None
         index["trials"].append({**entry(request, outcome), "score": score})
     index["choice"] = choose(plan, index["trials"])
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, index)
     finals = plan.finals(index["choice"])
     outcomes = run_all(finals, "final")
     index["final"] = [entry(r, o) for r, o in zip(finals, outcomes, strict=True)]
+    # A run that fails again and again is part of the result: the figure's caption counts it.
     complete = all(
-        e["status"] in ("finished", "diverged") for e in index["trials"] + index["final"]
+        e["status"] in ("finished", "diverged", "failed") for e in index["trials"] + index["final"]
     )
     index["status"] = "finished" if complete else "interrupted"
     write_json(path, index)

@@ -16,7 +16,8 @@ from runners import checkpoint, environment, records
 from runners.preflight import count_parameters
 from runners.progress import make_bar, say
 from runners.state import Run
-from runners.train import TRACKING_BLOCK
+
+TRACKING_BLOCK = 100  # steps handed to tracking at once
 
 if TYPE_CHECKING:
     from runners.job import Job
@@ -34,8 +35,9 @@ class Keeper:
         self.bar = make_bar(self.settings.progress, job.quiet)
         self.stop_requested = False
         self.checkpoint_step = run.step
+        self.metric = ""
         self.started = perf_counter()
-        self.manifest: dict[str, Any] = {}
+        self.manifest = self.first_manifest()
 
     # -------- the loop's callbacks
 
@@ -55,15 +57,19 @@ class Keeper:
 
     # -------- begin, save, end
 
-    def begin(self, resumed: bool) -> None:
+    def begin(self) -> None:
+        """Write what is known beforehand, and start tracking and progress."""
         import yaml
 
-        self.metric = ""
+        place, resumed = self.job.place, self.run.step > 0
         config_text = yaml.safe_dump(self.job.config, sort_keys=False)
         records.write_atomically(self.run_dir / "config.yaml", lambda p: p.write_text(config_text))
-        self.manifest = self.first_manifest()
+        if resumed:
+            earlier = records.read_manifest(self.run_dir)
+            self.manifest["started_at"] = earlier["started_at"]
+            self.manifest["peak_memory_bytes"] = earlier["peak_memory_bytes"]
+            self.started -= earlier["wall_seconds"]
         records.write_manifest(self.run_dir, self.manifest)
-        place = self.job.place
         self.job.tracker.start(
             run_dir=self.run_dir,
             run_id=self.run_id,
@@ -104,7 +110,7 @@ class Keeper:
             "precision": settings.precision,
             "device": settings.device,
             "seed": settings.seed,
-            "seeds": {"run": settings.seed, "task": run.task.seed},
+            "seeds": {"run": settings.seed, **seeds(job.config.get("task", {}))},
             "data": run.task.data,
             "data_hash": run.task.data_hash(),
             "numerics_versions": job.numerics_versions,
@@ -120,7 +126,7 @@ class Keeper:
                 "value": target.value,
             },
             "started_at": now(),
-            "wall_seconds": 0.0,
+            "peak_memory_bytes": 0,
             **self.progress(),
         }
 
@@ -129,11 +135,10 @@ class Keeper:
         from optimizers.telemetry import state_bytes
 
         run, target = self.run, self.run.task.target
-        cuda = torch.cuda if self.settings.device.startswith("cuda") else None
         return {
             "steps_done": run.step,
             "train_seconds": run.clock.seconds,
-            "peak_memory_bytes": environment.peak_memory_bytes(cuda),
+            "wall_seconds": perf_counter() - self.started,
             "optimizer_state_bytes": state_bytes(run.optimizer),
             "best": {
                 "metric": target.metric,
@@ -149,8 +154,16 @@ class Keeper:
         start = perf_counter()
         self.flush()
         checkpoint.save(self.run_dir, self.run.state_dict())
+        records.write_manifest(self.run_dir, self.up_to_date())
         self.checkpoint_step = self.run.step
         self.timer.written(perf_counter() - start)
+
+    def up_to_date(self, **more: Any) -> dict[str, Any]:
+        """The manifest as of now."""
+        cuda = torch.cuda if self.settings.device.startswith("cuda") else None
+        peak = max(self.manifest["peak_memory_bytes"], environment.peak_memory_bytes(cuda))
+        self.manifest.update(self.progress(), peak_memory_bytes=peak, **more)
+        return self.manifest
 
     def flush(self) -> None:
         self.job.tracker.log(self.run.writer.unseen())
@@ -176,28 +189,22 @@ class Keeper:
         )
         return f"could not write records: {where}; {kept}"
 
-    def close(self, status: str, reason: str) -> None:
-        """Write the manifest, end tracking and progress."""
+    def close(self, status: str, reason: str) -> tuple[str, str]:
+        """Write the manifest, end tracking and progress; returns what became of the run."""
         self.bar.stop()
-        self.manifest.update(
-            self.progress(),
-            status=status,
-            reason=reason,
-            ended_at=now(),
-            wall_seconds=perf_counter() - self.started,
-        )
-        if status in ("finished", "diverged"):
-            records.write_manifest(self.run_dir, self.manifest)
-            if not self.settings.keep_checkpoint:
+        manifest = self.up_to_date(status=status, reason=reason, ended_at=now())
+        try:
+            records.write_manifest(self.run_dir, manifest)
+            if status in ("finished", "diverged") and not self.settings.keep_checkpoint:
                 checkpoint.remove(self.run_dir)
-        else:
-            # On a full disk the first manifest stands, and says "interrupted".
-            with contextlib.suppress(OSError):
-                records.write_manifest(self.run_dir, self.manifest)
+        except OSError as error:  # the manifest before stands, and says "interrupted"
+            if status in ("finished", "diverged"):
+                status, reason = "failed", self.storage_failed(error)
         best = self.run.best
         self.job.tracker.finish(
             status, {"best": best} if best is not None and math.isfinite(best) else {}
         )
+        return status, reason
 
     @contextlib.contextmanager
     def stops_on_signals(self):
@@ -218,6 +225,11 @@ class Keeper:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def seeds(task_config: dict[str, Any]) -> dict[str, int]:
+    """The task's own seeds, such as that of a synthetic instance."""
+    return {key: value for key, value in task_config.items() if key.endswith("seed")}
 
 
 def describe(groups: list[dict[str, Any]]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
 
 
 def key_paths(config: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -50,6 +55,26 @@ def explain(error: BaseException, known_keys: Iterable[str]) -> str:
 
 def unknown_key(key: str, known_keys: Iterable[str]) -> str:
     """The line for an option that does not exist."""
-    near = close(key, known_keys)
+    near = close(key, set(known_keys) - {key})
     hint = f"; close matches: {', '.join(near)}" if near else "; see python run.py --help"
     return f"unknown option '{key}'{hint}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; its type where it has none."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def known_keys(conf: Path, typed: list[str]) -> list[str]:
+    """Every key of the configuration that the command line's groups compose, as far as they do."""
+    groups = [path.name for path in conf.iterdir() if path.is_dir()]
+    chosen = [a for a in typed if a.split("=")[0] in groups and "," not in a]
+    for overrides in (chosen, []):
+        with (
+            contextlib.suppress(Exception),
+            hydra.initialize_config_dir(str(conf), version_base="1.3"),
+        ):
+            cfg = hydra.compose("config", overrides)
+            return groups + key_paths(OmegaConf.to_container(cfg))
+    return groups

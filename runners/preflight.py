@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
+import sys
 from dataclasses import dataclass
-from time import perf_counter
+from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from optimizers.telemetry import state_bytes
-from runners.settings import Settings
+from runners.clock import Clock
+from runners.messages import first_line
+from runners.settings import Outcome, Settings
 from runners.state import steps_per_epoch
 from runners.train import add_gradients, step_batches
+from tasks.data.store import DataError
 
-WARM_UP_STEPS = 1
-TIMED_STEPS = 3
+if TYPE_CHECKING:
+    from runners.job import Job
+
+# An optimizer reaches its steady cost only when its window is full, so the trial goes on for some
+# time; its median is that of its later half.
+LEAST_STEPS, MOST_STEPS = 4, 200
+TRIAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,17 +65,46 @@ def measure(task, make_optimizer, settings: Settings) -> Cost:
     run = _Trial(task, model, settings)
     count = steps_per_epoch(task, settings.accumulate)
     data = step_batches(task, 0, count, settings.accumulate)
-    for step in range(WARM_UP_STEPS + TIMED_STEPS):
-        if step == WARM_UP_STEPS:
-            start = perf_counter()
-        _, batches = next(data)
-        optimizer.zero_grad()
-        add_gradients(run, batches)
-        optimizer.step()
-    seconds = (perf_counter() - start) / TIMED_STEPS
+    clock = Clock(synchronize=torch.cuda.synchronize if settings.device != "cpu" else None)
+    ends: list[float] = []
+    for step in range(min(MOST_STEPS, settings.max_steps)):
+        with clock:
+            _, batches = next(data)
+            optimizer.zero_grad()
+            add_gradients(run, batches)
+            optimizer.step()
+        ends.append(clock.seconds)
+        if step + 1 >= LEAST_STEPS and clock.seconds > TRIAL_SECONDS:
+            break
     task.reset()
+    later = [b - a for a, b in itertools.pairwise([0.0, *ends])][len(ends) // 2 :]
     num_parameters, model_bytes = count_parameters(model)
-    return Cost(num_parameters, settings.max_steps, model_bytes, state_bytes(optimizer), seconds)
+    return Cost(
+        num_parameters,
+        settings.max_steps,
+        model_bytes,
+        state_bytes(optimizer),
+        statistics.median(later),
+    )
+
+
+def dry_run(job: Job) -> Outcome:
+    """Say what a run would cost, and stop."""
+    settings = job.settings
+    try:
+        torch.set_num_threads(settings.num_threads)
+        job.task.setup(settings.device, settings.dtype)
+        cost = measure(job.task, job.make_optimizer, settings)
+    except DataError as error:
+        print(first_line(error), file=sys.stderr)
+        model = job.task.build_model().to(settings.dtype)
+        job.make_optimizer(model)  # a bad hyperparameter is an error here too
+        num_parameters, model_bytes = count_parameters(model)
+        cost = Cost(num_parameters, settings.max_steps, model_bytes, None, None)
+    print(cost.line())
+    print(f"parameters={cost.num_parameters}")
+    place = job.place
+    return Outcome("skipped", place.task, place.optimizer, job.run_id)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 A run is a folder `<root>/<task>/<optimizer>/<run_id>/`:
 
-    config.yaml      the resolved configuration
+    config.yaml      the resolved configuration, of what can change numbers
     manifest.json    schema version, status, versions, hardware, seeds, times, parameter groups
     steps/           one row a step      } numbered Parquet parts, one a checkpoint,
     evals/           one row a metric    } written beside and renamed when complete
@@ -52,7 +52,7 @@ TABLES: dict[str, pa.Schema] = {
             ("train_seconds", pa.float64()),
         ]
     ),
-    # resolution: eigenvalues below it are round-off, and the step does not use them;
+    # resolution: eigenvalues below it are round-off (GGT's step leaves them out);
     # condition_number and effective_rank count only the eigenvalues above it.
     "spectra": pa.schema(
         [
@@ -187,7 +187,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _parts(folder: Path) -> list[tuple[int, Path]]:
-    return [(int(p.stem.split("-")[1]), p) for p in sorted(folder.glob("part-*.parquet"))]
+    return sorted((int(p.stem.split("-")[1]), p) for p in folder.glob("part-*.parquet"))
 
 
 # ---------------------------------------------------------------- reading
@@ -230,10 +230,17 @@ def check_version(document: Mapping[str, Any], path: Path) -> None:
 
 
 def read_config(run_dir: Path | str) -> dict[str, Any]:
-    """Read a run's resolved configuration as plain dicts and lists."""
+    """Read a run's resolved configuration as plain dicts and lists.
+
+    Raises:
+        RecordsError: if it is missing.
+    """
     import yaml
 
-    return yaml.safe_load((Path(run_dir) / "config.yaml").read_text())
+    try:
+        return yaml.safe_load((Path(run_dir) / "config.yaml").read_text())
+    except FileNotFoundError:
+        raise RecordsError(f"{run_dir} holds no run: config.yaml is missing") from None
 
 
 def read_table(run_dir: Path | str, table: str) -> pa.Table:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
-def announce(outcomes: list[dict[str, Any]]) -> int:
-    """Say what came out; returns the exit status."""
+def announce(outcomes: list[dict[str, Any]], wait: bool = True) -> int:
+    """Say what came out, after waiting for runs that another process makes; the exit status."""
     if len(outcomes) > 1:
-        outcomes = [settled(o) for o in outcomes]
+        if wait:
+            outcomes = [settled(o) for o in outcomes]
         print(table([row(o) for o in outcomes], ["job", "outcome", "best", "records"]))
     elif outcomes:
         print_last_line(outcomes[0])

@@ -28,7 +28,8 @@ def _is_int(value: object) -> bool:
 class Settings:
     """Settings of one run.
 
-    The first block can change numbers, the second cannot.
+    The first block makes the run what it is; the second is about where and how it is made. Of
+    that only the thread count can change a sum's last digit, so a checkpoint carries it.
 
     Attributes:
         seed: seed of weights, batches and noise, >= 0.
@@ -100,6 +101,21 @@ class Settings:
         _require(self.timing in timings, "timing", one_of(timings), self.timing)
         bars = ("auto", "bar", "none")
         _require(self.progress in bars, "progress", one_of(bars), self.progress)
+        seconds, steps = self.checkpoint_seconds, self.checkpoint_steps
+        _require(
+            isinstance(seconds, int | float) and seconds >= 0,
+            "checkpoint.seconds",
+            "a number >= 0",
+            seconds,
+        )
+        _require(
+            steps is None or (_is_int(steps) and steps >= 1),
+            "checkpoint.steps",
+            "an integer >= 1 or null",
+            steps,
+        )
+        for name, value in (("checkpoint.keep", self.keep_checkpoint), ("force", self.force)):
+            _require(isinstance(value, bool), name, "true or false", value)
         check_device(self.device)
 
     @property

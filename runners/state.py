@@ -26,7 +26,7 @@ class Run:
     schedule: Any
     settings: Settings
     clock: Clock
-    writer: RecordWriter
+    writer: RecordWriter | None = None  # given when everything else is found to be right
     probe: Any = None
     step: int = 0
     best: float | None = None

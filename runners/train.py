@@ -17,8 +17,6 @@ from runners.state import Run
 # Raised when the loop itself changes the numbers of a run.
 NUMERICS_VERSION = 1
 
-TRACKING_BLOCK = 100  # steps handed to tracking at once
-
 
 def train(run: Run, surroundings) -> str:
     """Train until the budget is spent, the loss is no number, or a stop is asked for.
@@ -98,7 +96,7 @@ def add_gradients(run: Run, batches: list) -> float:
 
 
 def autocast(settings: Settings):
-    """The context of a forward pass: bfloat16 where `precision` asks for it."""
+    """The context of a pass through the model: bfloat16 where `precision` asks for it."""
     if settings.precision == "bf16_autocast":
         return torch.autocast(torch.device(settings.device).type, torch.bfloat16)
     return contextlib.nullcontext()

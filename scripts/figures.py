@@ -4,6 +4,7 @@
 
 Experiments whose records are shipped in results/ are drawn from there; --fresh runs them again,
 which takes about an hour on two cores. The others are run here, and go on where they were cut.
+What --fresh had begun goes on with `python run.py experiment=NAME`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Cheap enough to be made on every machine, so their records are not shipped.
 MADE_HERE = ("ggt_fig2", "ggt_fig2_hyperplane")
+STOPPED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,14 +26,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="run every experiment again")
     fresh = parser.parse_args(argv).fresh
     names = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
-    for name in names if fresh else MADE_HERE:
-        force = ["force=true"] if fresh else []
-        command = [sys.executable, "run.py", f"experiment={name}", *force]
-        print(" ".join(["python", *command[1:]]), flush=True)
-        status = subprocess.run(command, cwd=ROOT, check=False).returncode
-        if status:
-            return status
-    return subprocess.run([sys.executable, "-m", "analysis.draw"], cwd=ROOT, check=False).returncode
+    force = ["force=true"] if fresh else []
+    commands = [
+        ["run.py", f"experiment={name}", *force] for name in (names if fresh else MADE_HERE)
+    ]
+    statuses = []
+    for command in [*commands, ["-m", "analysis.draw"]]:
+        print(" ".join(["python", *command]), flush=True)
+        statuses.append(
+            subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
+        )
+        if statuses[-1] == STOPPED:
+            break
+    return max(statuses)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def keep(name: str, runs_dir: Path, results: Path) -> int:
     check_version(index, path)
     if index["status"] != "finished":
         raise RecordsError(f"{path} is not finished; go on with: {index['command']}")
+    drop(results, name)
     for run in index["final"]:
         place = Path(run["task"], run["optimizer"], run["run_id"])
         read_manifest(runs_dir / place)
@@ -47,6 +48,16 @@ def keep(name: str, runs_dir: Path, results: Path) -> int:
     (results / "experiments").mkdir(parents=True, exist_ok=True)
     shutil.copy(path, results / "experiments")
     return len(index["final"])
+
+
+def drop(results: Path, name: str) -> None:
+    """Delete the runs that were kept for an experiment before."""
+    path = results / "experiments" / f"{name}.json"
+    if path.is_file():
+        for run in json.loads(path.read_text())["final"]:
+            shutil.rmtree(
+                results / run["task"] / run["optimizer"] / run["run_id"], ignore_errors=True
+            )
 
 
 def main(argv: list[str] | None = None) -> int:

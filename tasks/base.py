@@ -239,11 +239,13 @@ class Task(abc.ABC):
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuse an integer option that is too small.
+    """Refuse an option that is no integer, or too small.
 
     Raises:
-        ValueError: if value < least.
+        ValueError: unless value is an integer >= least.
     """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} must be an integer, got {value}")
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value}")
 

@@ -100,6 +100,8 @@ def fetch(name: str, data_dir: str | Path, checksums: Path = CHECKSUMS) -> Path:
                 importlib.import_module(f"tasks.data.{name}").prepare(partial)
                 _check_prepared(partial, digests)
             except DataError as error:
+                with contextlib.suppress(OSError):
+                    partial.rmdir()  # a download that has begun stays, and is continued
                 raise DataError(
                     f"{error}; try again with {_command(name, data_dir)}, or put the files there "
                     f"by hand: {by_hand}"
@@ -156,6 +158,13 @@ def _lock(folder: Path) -> Iterator[None]:
         stream = folder.with_name(f".{folder.name}.lock").open("w")
     except OSError as error:
         raise DataError(f"cannot write in {folder.parent}: {error.strerror}") from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    try:
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+    except DataError:
+        # Nothing is left behind where nothing could be had.
+        Path(stream.name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
+        raise

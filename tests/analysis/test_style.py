@@ -30,11 +30,14 @@ def test_methods_of_each_figure_are_told_apart_by_colour_and_by_dashes():
         assert len({style.line(method)["color"] for method in methods}) == len(methods)
 
 
-def test_unknown_method_is_refused_with_a_close_match():
-    with pytest.raises(
-        ValueError, match=r"method must be one of .*, got 'addam'; did you mean adam"
-    ):
-        style.line("addam")
+def test_unknown_method_has_a_look_of_its_own():
+    look = line("my_method")
+    assert look == line("my_method")
+    assert look["label"] == "my_method"
+    assert look["linestyle"] != line("my_other_method")["linestyle"] or (
+        look["color"] != line("my_other_method")["color"]
+    )
+    assert look["color"] not in {known.color for known in LOOKS.values()}
 
 
 def test_settings_hold_inside_the_context_only():
