@@ -31,13 +31,13 @@ def test_methods_of_each_figure_are_told_apart_by_colour_and_by_dashes():
 
 
 def test_unknown_method_has_a_look_of_its_own():
-    look = line("my_method")
-    assert look == line("my_method")
+    look = style.line("my_method")
+    assert look == style.line("my_method")
     assert look["label"] == "my_method"
-    assert look["linestyle"] != line("my_other_method")["linestyle"] or (
-        look["color"] != line("my_other_method")["color"]
+    assert look["linestyle"] != style.line("my_other_method")["linestyle"] or (
+        look["color"] != style.line("my_other_method")["color"]
     )
-    assert look["color"] not in {known.color for known in LOOKS.values()}
+    assert look["color"] not in {known.color for known in style.LOOKS.values()}
 
 
 def test_settings_hold_inside_the_context_only():
