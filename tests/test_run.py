@@ -131,7 +131,8 @@ def test_divergence_is_a_result(tmp_path):
 
 
 def test_a_crash_is_recorded_with_its_reason(tmp_path):
-    result = command("task=logistic", *SMOKE, "optimizer.cls.path=tests.toys.Crashing")
+    # A sweep of one: it has no preflight, in which it would break already.
+    result = command("-m", "task=logistic", *SMOKE, "optimizer.cls.path=tests.toys.Crashing")
     assert result.code == 1
     assert "RuntimeError: the toy has broken" in result.out
     assert "Traceback" in result.err  # ours to find: everything that is known is said

@@ -110,7 +110,7 @@ class Noisy(torch.optim.SGD):
 
 
 class Crashing(torch.optim.SGD):
-    """Raises in its eighth step, after those of the preflight."""
+    """Raises in its third step."""
 
     def __init__(self, params, **options):
         super().__init__(params, **options)
@@ -118,7 +118,7 @@ class Crashing(torch.optim.SGD):
 
     def step(self, closure=None):
         self.count += 1
-        if self.count == 8:
+        if self.count == 3:
             raise RuntimeError("the toy has broken")
         return super().step(closure)
 
