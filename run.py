@@ -153,7 +153,7 @@ def execute(cfg: DictConfig, **context: Any):
 # ---------------------------------------------------------------- Hydra's side
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def app(cfg: DictConfig) -> None:
     """One job of this command; leaves its outcome for `main`.
 

@@ -130,9 +130,11 @@ def draw_curve(axes: Axes, rows: pd.DataFrame, x: str) -> None:
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
     drawn = finite & np.isfinite(low)
     if drawn.any():
+        # An unbounded band covers the panel above its curve, and so the others': it is fainter.
+        alpha = 0.15 if np.isfinite(high[drawn]).all() else 0.06
         low, high = np.minimum(low, _HUGE), np.minimum(high, _HUGE)
         axes.fill_between(
-            x_values, low, high, where=drawn, color=look["color"], alpha=0.15, linewidth=0
+            x_values, low, high, where=drawn, color=look["color"], alpha=alpha, linewidth=0
         )
 
 
