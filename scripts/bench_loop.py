@@ -23,6 +23,7 @@ from torch import nn
 from optimizers import build, describe_groups
 from runners.job import Job, build_run
 from runners.keeper import Keeper
+from runners.records import RecordWriter
 from runners.schedules import Schedule
 from runners.settings import Place, Settings
 from runners.tracking import NullTracker, WandbTracker
@@ -33,7 +34,7 @@ from tasks.base import Batch, Target, Task
 BARE_TARGET = 1.05
 WANDB_TARGET = 1.15
 CLOCK_TARGET = 0.05
-BATCH = 1024
+BATCH = 1400
 
 
 class Regression(Task):
@@ -118,17 +119,18 @@ def kappa(num_steps: int, tracker) -> tuple[float, float, float]:
             tracker=tracker,
             settings=settings,
             place=place,
-            config={"task": "regression"},
+            config={"task": {"seed": 0}},
             describe_groups=describe_groups,
             quiet=True,
         )
         task.setup("cpu", torch.float32)
         run_dir = place.run_dir("bench")
         run_dir.mkdir(parents=True)
-        run = build_run(job, run_dir, None)
+        run = build_run(job, None)
+        run.writer = RecordWriter(run_dir)
         keeper = Keeper(job, run, "bench", run_dir)
         start = perf_counter()
-        keeper.begin(resumed=False)
+        keeper.begin()
         begun = perf_counter()
         status = train(run, keeper)
         keeper.end(status)
