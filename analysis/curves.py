@@ -158,6 +158,23 @@ def left_out(experiment: Experiment, used: Mapping[str, Sequence[int]]) -> str:
     return " ".join(parts)
 
 
+def momenta(runs: pd.DataFrame) -> str:
+    """A sentence on the methods that use momentum, from their parameter groups; may be empty.
+
+    Args:
+        runs: one row a run, with `method` and the manifest's `parameter_groups`.
+    """
+    if "parameter_groups" not in runs:
+        return ""
+    used: dict[str, list[str]] = {}
+    for _, row in runs.drop_duplicates("method").iterrows():
+        for group in (row["parameter_groups"] or [])[:1]:
+            if group["options"].get("momentum"):
+                name = style.line(row["method"])["label"]
+                used.setdefault(f"{group['options']['momentum']:g}", []).append(name)
+    return " ".join(f"Momentum {value}: {', '.join(names)}." for value, names in used.items())
+
+
 def provenance(runs: pd.DataFrame) -> str:
     """A sentence on where the runs come from: how many, on which machine, with which version.
 

@@ -174,6 +174,7 @@ def _caption(experiment: Experiment, data: pd.DataFrame, runs: pd.DataFrame) -> 
         values = sorted({str(value) for value in runs[name].dropna()}) if name in runs else []
         if values:
             sentences.append(f"{name}={'/'.join(values)}.")
+    sentences.append(curves.momenta(runs))
     if experiment.rule:
         sentences.append(f"Chosen by: {experiment.rule.rstrip('.')}.")
     sentences.append(curves.left_out(experiment, used))

@@ -101,3 +101,23 @@ def test_unbounded_values_are_drawn_without_overflow(bound):
     axes.set_yscale("log")
     figure.canvas.draw()
     assert axes.lines[0].get_ydata()[:2].tolist() == [1.0, 2.0]
+
+
+def test_momentum_of_each_method_is_said():
+    def groups(**options):
+        return [{"names": ["w"], "num_parameters": 1, "options": options}]
+
+    runs = pd.DataFrame(
+        {
+            "method": ["sgd", "sgd", "adam", "ggt"],
+            "parameter_groups": [
+                groups(momentum=0.9),
+                groups(momentum=0.9),
+                groups(lr=1.0),
+                groups(momentum=0.9),
+            ],
+        }
+    )
+    assert curves.momenta(runs) == "Momentum 0.9: SGD, GGT."
+    assert curves.momenta(runs[runs["method"] == "adam"]) == ""
+    assert curves.momenta(runs.drop(columns="parameter_groups")) == ""
