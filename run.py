@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -178,6 +177,8 @@ def app(cfg: DictConfig) -> None:
 
 def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
     """Run one job; a mistake or a crash becomes an outcome, so that a sweep goes on."""
+    from runners.settings import Outcome
+
     try:
         return execute(cfg, **context).as_dict()
     except UserError as error:
@@ -189,14 +190,7 @@ def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
             raise
         traceback.print_exc()
         reason, status = f"{type(error).__name__}: {messages.first_line(error)}", "failed"
-    return bare_outcome(status, cfg.choices.task, cfg.choices.optimizer, reason)
-
-
-def bare_outcome(status: str, task: str, optimizer: str, reason: str) -> dict[str, Any]:
-    """The outcome of what has no run."""
-    from runners.settings import Outcome
-
-    return Outcome(status, task, optimizer, reason=reason).as_dict()
+    return Outcome.bare(status, cfg.choices.task, cfg.choices.optimizer, reason)
 
 
 def add_choices(cfg: DictConfig, choices: Any) -> None:
@@ -219,6 +213,7 @@ def launcher_workers(hydra_config: Any) -> int:
 def experiment(cfg: DictConfig, typed: list[str]) -> dict[str, Any]:
     """Run both stages of an experiment and say what was chosen."""
     from runners.records import RecordsError
+    from runners.settings import Outcome
 
     try:
         status, reason = run_stages(cfg, typed), ""
@@ -228,24 +223,18 @@ def experiment(cfg: DictConfig, typed: list[str]) -> dict[str, Any]:
         if os.environ.get("KAPPA_DEBUG"):
             raise
         status, reason = "invalid", messages.first_line(error)
-    return bare_outcome(status, "experiment", cfg.experiment.name, reason)
+    return Outcome.bare(status, "experiment", cfg.experiment.name, reason)
 
 
 def run_stages(cfg: DictConfig, typed: list[str]) -> str:
     """Search, then final runs; returns the status."""
     from hydra.utils import instantiate
 
-    from runners.experiment import make_plan, run_experiment
+    from runners.experiment import command_line, make_plan, run_experiment
     from runners.pool import list_overrides, run_requests
 
-    extra = {}
-    for item in typed:
-        key, equals, value = item.partition("=")
-        if not equals or key[0] in "+~":
-            raise ValueError(f"an experiment takes key=value on the command line, got {item}")
-        if not key.startswith("experiment"):
-            extra[key] = value
     score = instantiate(cfg.experiment.search.score)
+    extra, command = command_line(typed)
     plan = make_plan(OmegaConf.to_container(cfg.experiment, resolve=True), score, extra)
     if cfg.dry_run:
         print(f"{plan.name}: {len(plan.trials())} trials, then {plan.num_finals()} final runs")
@@ -261,16 +250,11 @@ def run_stages(cfg: DictConfig, typed: list[str]) -> str:
         plan,
         Path(cfg.runs_dir),
         lambda requests, stage: run_requests(compose_and_run, plan, requests, stage),
-        command=" ".join(["python run.py", *(shlex.quote(t) for t in typed if not_a_place(t))]),
+        command=command,
         rule=score.rule,
     )
     path = Path(cfg.runs_dir) / "experiments" / f"{plan.name}.json"
     return report.announce_experiment(index, path)
-
-
-def not_a_place(override: str) -> bool:
-    """Whether an override may stand in a record: places are the user's own business."""
-    return override.partition("=")[0] not in ("runs_dir", "data_dir")
 
 
 def compose(overrides: list[str]) -> DictConfig:

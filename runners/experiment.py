@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,26 @@ def make_plan(
         score=score,
         extra=extra,
     )
+
+
+def command_line(typed: Sequence[str]) -> tuple[Overrides, str]:
+    """Overrides of the runs, and the command as the index keeps it, from what was typed.
+
+    `experiment...` keys change the plan, not its runs. Places are the user's own business, so
+    they do not enter the index.
+
+    Raises:
+        ValueError: for anything but key=value.
+    """
+    extra = {}
+    for item in typed:
+        key, equals, value = item.partition("=")
+        if not equals or key[0] in "+~":
+            raise ValueError(f"an experiment takes key=value on the command line, got {item}")
+        if not key.startswith("experiment"):
+            extra[key] = value
+    kept = [t for t in typed if t.partition("=")[0] not in ("runs_dir", "data_dir")]
+    return extra, " ".join(["python run.py", *map(shlex.quote, kept)])
 
 
 def points(grid: Mapping[str, Sequence[Any]]) -> list[Overrides]:

@@ -195,3 +195,8 @@ class Outcome:
         from dataclasses import asdict
 
         return asdict(self)
+
+    @classmethod
+    def bare(cls, status: str, task: str, optimizer: str, reason: str) -> dict[str, Any]:
+        """The outcome of what has no run, as plain data."""
+        return cls(status, task, optimizer, reason=reason).as_dict()
