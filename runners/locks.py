@@ -34,11 +34,13 @@ def run_lock(runs_dir: Path | str, run_id: str, wait: bool = False) -> Iterator[
     folder = Path(runs_dir) / ".locks"
     path = folder / run_id
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue  # the last user of the folder has just removed it
+        except (FileNotFoundError, FileExistsError):
+            if folder.is_file():
+                raise
+            continue  # its last user removed the folder while we were making or entering it
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
