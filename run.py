@@ -122,7 +122,7 @@ def execute(cfg: DictConfig, **context: Any):
     """
     from runners import preflight
     from runners.checkpoint import CheckpointError
-    from runners.job import run_job
+    from runners.lifecycle import run_job
     from runners.records import RecordsError
     from tasks.data.store import DataError
 

@@ -8,19 +8,17 @@ import signal
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from runners import checkpoint, environment, records
+from runners.job import Job
 from runners.preflight import count_parameters
 from runners.progress import make_bar, say
 from runners.state import Run
 
 TRACKING_BLOCK = 100  # steps handed to tracking at once
-
-if TYPE_CHECKING:
-    from runners.job import Job
 
 
 class Keeper:

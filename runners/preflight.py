@@ -6,21 +6,18 @@ import itertools
 import statistics
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from optimizers.telemetry import state_bytes
 from runners.clock import Clock
+from runners.job import Job
 from runners.messages import first_line
 from runners.settings import Outcome, Settings
 from runners.state import steps_per_epoch
 from runners.train import add_gradients, step_batches
 from tasks.data.store import DataError
-
-if TYPE_CHECKING:
-    from runners.job import Job
 
 # An optimizer reaches its steady cost only when its window is full, so the trial goes on for some
 # time; its median is that of its later half.

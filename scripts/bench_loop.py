@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from optimizers import build, describe_groups
-from runners.job import Job, build_run
+from runners.job import Job
 from runners.keeper import Keeper
+from runners.lifecycle import build_run
 from runners.records import RecordWriter
 from runners.schedules import Schedule
 from runners.settings import Place, Settings

@@ -74,7 +74,14 @@ def command(*arguments: str, text_dir: Path | None = None) -> Result:
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["torch._dynamo", "hydra", "pyarrow.parquet", "optimizers", "runners.job", "tasks.ptb_lstm"]
+    [
+        "torch._dynamo",
+        "hydra",
+        "pyarrow.parquet",
+        "optimizers",
+        "runners.lifecycle",
+        "tasks.ptb_lstm",
+    ]
 )
 
 

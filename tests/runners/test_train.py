@@ -7,7 +7,8 @@ import torch
 
 import optimizers
 from runners import checkpoint
-from runners.job import Job, run_job
+from runners.job import Job
+from runners.lifecycle import run_job
 from runners.records import read_manifest, read_table
 from runners.schedules import Plateau, Schedule
 from runners.settings import Place, Settings
