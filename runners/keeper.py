@@ -227,7 +227,7 @@ class Keeper:
 
 def seeds(task_config: dict[str, Any]) -> dict[str, int]:
     """The task's own seeds, such as that of a synthetic instance."""
-    return {key: value for key, value in task_config.items() if key.endswith("seed")}
+    return {f"task.{key}": value for key, value in task_config.items() if key.endswith("seed")}
 
 
 def describe(groups: list[dict[str, Any]]) -> str:

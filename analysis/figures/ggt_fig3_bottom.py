@@ -133,7 +133,7 @@ def make_figure(experiment: Experiment, data: pd.DataFrame, x: str) -> Figure:
             for _, curve in rows.groupby("method", sort=False):
                 curves.draw_curve(axes, curve, x)
             _set_axes(axes, rows, x)
-            axes.set_xlim(0, max(data[x].max(), 1e-9))
+            axes.set_xlim(0, 1.02 * max(data[x].max(), 1e-9))  # the last mark is whole
         style.legend_above(figure, panels[0])
         style.footnote(figure, _caption(experiment, data, runs))
     return figure
