@@ -23,9 +23,10 @@ def require(condition: bool, name: str, expectation: str, value: object) -> None
 
 
 def require_common(options: dict[str, Any]) -> None:
-    """Check lr, momentum, beta2, damping and weight_decay, those that `options` has.
+    """Check the options whose names all optimizers share, those that `options` has.
 
-    NaN fails every check.
+    They are lr, momentum, beta2, damping, weight_decay, and the counts update_freq, start_step and
+    block_size. NaN fails every check.
 
     Raises:
         ValueError: naming the option, its range and the value.
@@ -42,6 +43,15 @@ def require_common(options: dict[str, Any]) -> None:
             value = options[name]
             number = isinstance(value, int | float | Tensor) and not isinstance(value, bool)
             require(number and holds(value), name, expectation, value)
+    for name, least in (("update_freq", 1), ("start_step", 0), ("block_size", 1)):
+        if name in options:
+            require_count(options[name], name, least)
+
+
+def require_count(value: Any, name: str, least: int = 1) -> None:
+    """Raise ValueError unless `value` is an integer (no boolean) of at least `least`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    require(whole and value >= least, name, f"an integer >= {least}", value)
 
 
 def dtype_name(dtype: torch.dtype | str, name: str, allowed: Iterable[str] = DTYPES) -> str:
@@ -66,9 +76,16 @@ class PreconditionedOptimizer(torch.optim.Optimizer, ABC):
     Attributes:
         numerics_version: raised whenever the optimizer's numbers change; enters a run's identity.
         cpu_state: names of state tensors that stay on the CPU whatever the parameters' device.
+        needs_model: the class takes a keyword `model`, the module whose parameters it trains.
+        needs_closure: `step` must be given `closure(backward=True)`: it fills `.grad` anew and
+            returns the loss; with backward=False it returns the loss with its graph instead.
+        takes_names: `build` gives parameters by name, so that every group has `param_names`.
     """
 
     numerics_version: ClassVar[int]
+    needs_model: ClassVar[bool] = False
+    needs_closure: ClassVar[bool] = False
+    takes_names: ClassVar[bool] = True
     cpu_state: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
@@ -94,7 +111,10 @@ class PreconditionedOptimizer(torch.optim.Optimizer, ABC):
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with options of their own; among named ones, unnamed get a number."""
         self._check({**self.defaults, **param_group})
+        if any("param_names" in group for group in self.param_groups):
+            param_group = _named(param_group, sum(len(g["params"]) for g in self.param_groups))
         super().add_param_group(param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -120,3 +140,13 @@ class PreconditionedOptimizer(torch.optim.Optimizer, ABC):
         if isinstance(value, (list, tuple)):
             return type(value)(self._restored(name, item, device) for item in value)
         return value
+
+
+def _named(param_group: dict[str, Any], start: int) -> dict[str, Any]:
+    """The group with a name for each parameter; torch refuses named beside unnamed groups."""
+    given = param_group["params"]
+    params = [given] if isinstance(given, Tensor) else list(given)
+    if "param_names" in param_group or any(isinstance(item, tuple) for item in params):
+        return {**param_group, "params": params}
+    names = [f"parameter {start + i}" for i in range(len(params))]
+    return {**param_group, "params": list(zip(names, params, strict=True))}

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 MATCHERS = ("names", "ndim", "modules")
 
+# What a parameter group holds beside its options.
+LISTS = ("params", "param_names")
+
 
 def build(
     model: nn.Module,
@@ -28,7 +31,8 @@ def build(
 
     all of which must hold, and which options it overrides (`weight_decay: 0.0`). A pattern without
     any of * ? [ matches as a substring. The first rule that matches a parameter takes it; the rest
-    form a group with the given options.
+    form a group with the given options. Our own optimizers learn the parameters' names
+    (`group["param_names"]`), and a class that says `needs_model` gets the model.
 
     Raises:
         ValueError: if lr < 0, if a rule has no matcher, an unknown option or no parameter, or if
@@ -41,10 +45,14 @@ def build(
         if isinstance(lr, str) or not lr >= 0:
             raise ValueError(f"lr must be >= 0, got {lr}")
     taken = _assign(model, rules)
+    if not getattr(cls, "takes_names", False):
+        taken = [[parameter for _, parameter in pairs] for pairs in taken]
     param_groups = [{"params": taken.pop(), **_overrides(rule)} for rule in reversed(rules)]
     rest = [{"params": taken.pop()}]
     if not rules and not rest[0]["params"]:
         raise ValueError("model must have parameters that require gradients, got none")
+    if getattr(cls, "needs_model", False):
+        options["model"] = model
     optimizer = cls([g for g in rest + param_groups[::-1] if g["params"]], **options)
     for rule in rules:
         unknown = sorted(set(_overrides(rule)) - set(optimizer.defaults))
@@ -61,22 +69,22 @@ def describe_groups(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[
         {
             "names": [names[id(parameter)] for parameter in group["params"]],
             "num_parameters": sum(parameter.numel() for parameter in group["params"]),
-            "options": {k: _json_value(v) for k, v in group.items() if k != "params"},
+            "options": {k: _json_value(v) for k, v in group.items() if k not in LISTS},
         }
         for group in optimizer.param_groups
     ]
 
 
-def _assign(model: nn.Module, rules: list[dict[str, Any]]) -> list[list[nn.Parameter]]:
-    """Return the parameters that no rule takes, followed by those of each rule."""
-    taken: list[list[nn.Parameter]] = [[] for _ in range(len(rules) + 1)]
+def _assign(model: nn.Module, rules: list[dict[str, Any]]) -> list[list[tuple[str, nn.Parameter]]]:
+    """Return (name, parameter) of those that no rule takes, followed by those of each rule."""
+    taken: list[list[tuple[str, nn.Parameter]]] = [[] for _ in range(len(rules) + 1)]
     for rule in rules:
         if not any(name in rule for name in MATCHERS):
             raise ValueError(f"a group rule must have one of {', '.join(MATCHERS)}, got {rule}")
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             hits = (k for k, rule in enumerate(rules, 1) if _matches(rule, model, name, parameter))
-            taken[next(hits, 0)].append(parameter)
+            taken[next(hits, 0)].append((name, parameter))
     for rule, parameters in zip(rules, taken[1:], strict=True):
         if not parameters:
             raise ValueError(f"a group rule must match a parameter not taken before it, got {rule}")

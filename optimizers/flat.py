@@ -10,7 +10,7 @@ from torch import Tensor
 Groups = list[dict[str, Any]]
 
 # Options that may differ from group to group when one matrix spans them all.
-PER_GROUP = frozenset({"params", "lr", "initial_lr", "weight_decay"})
+PER_GROUP = frozenset({"params", "param_names", "lr", "initial_lr", "weight_decay"})
 
 
 def all_parameters(groups: Groups) -> list[Tensor]:

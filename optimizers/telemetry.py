@@ -16,11 +16,14 @@ class Spectrum:
 
     Attributes:
         name: which matrix, unique within the optimizer ("window", "model", a parameter's name).
-        kind: what it is: "gram", "second_moment", "factor".
+        kind: what it is: "gram", "second_moment", "factor" (one of several whose product
+            preconditions), "inverse_factor" (the same, kept inverted), "block_means".
         eigenvalues: shape (n,), float64, ascending, on the CPU.
         resolution: absolute value below which an eigenvalue is round-off; same units.
         root_residual: relative error of the inverse root applied, NaN where it is not known.
-        fallbacks: steps skipped so far because a statistic was not finite.
+        fallbacks: steps skipped so far because a statistic was not finite, and roots that had
+            to be computed another way.
+        staleness: steps since the root in use was computed; 0 if in the last one.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Spectrum:
     resolution: float
     root_residual: float = float("nan")
     fallbacks: int = 0
+    staleness: int = 0
 
 
 @runtime_checkable
