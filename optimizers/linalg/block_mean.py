@@ -1,0 +1,107 @@
+"""Block-mean matrices: a scaled identity in each diagonal block, a constant in every block.
+
+For a partition of n values into L blocks of sizes s, S = diag(s), a vector lambda (L,) and a
+matrix B (L, L) stand for the n x n matrix
+
+    Lbar + Bbar,  Lbar^ii = lambda_i I,  Bbar^ij = b_ij 1 1^T  [Lu et al. 2018, definitions 1-3]
+
+whose products, inverse and inverse square root cost what those of L x L matrices cost.
+Shapes: `diagonal` (..., L), `constants` (..., L, L), `sizes` (L,), all of one floating dtype, which
+is also that of the result. Nothing is modified.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optimizers.linalg.eigh import eigh
+
+
+def approximate(matrix: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Best block-mean approximation in the Frobenius norm [Lu et al. 2018, proposition 1].
+
+    b_ij is the mean of block ij, b_ii that of the entries off its diagonal (0 in a block of size
+    1), and lambda_i + b_ii the mean of the diagonal of block ii.
+
+    Args:
+        matrix: shape (..., n, n).
+    Returns:
+        diagonal and constants.
+    """
+    indicator = _indicator(sizes)
+    sums = indicator.mT @ matrix @ indicator
+    diagonal_means = matrix.diagonal(dim1=-2, dim2=-1) @ indicator / sizes
+    off_diagonal = sums.diagonal(dim1=-2, dim2=-1) - diagonal_means * sizes
+    within = off_diagonal / (sizes * (sizes - 1)).clamp(min=1)
+    constants = sums / (sizes[:, None] * sizes)
+    constants = constants - torch.diag_embed(constants.diagonal(dim1=-2, dim2=-1) - within)
+    return diagonal_means - within, constants
+
+
+def dense(diagonal: Tensor, constants: Tensor, sizes: Tensor) -> Tensor:
+    """The matrix itself, shape (..., n, n)."""
+    indicator = _indicator(sizes)
+    return torch.diag_embed(diagonal @ indicator.mT) + indicator @ constants @ indicator.mT
+
+
+def product(
+    diagonal: Tensor,
+    constants: Tensor,
+    other_diagonal: Tensor,
+    other_constants: Tensor,
+    sizes: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Diagonal and constants of the product of two block-mean matrices.
+
+    Equation: (L1 + B1)(L2 + B2) = L1 L2 + [L1 B2 + B1 L2 + B1 S B2]
+    """
+    mixed = diagonal[..., :, None] * other_constants + constants * other_diagonal[..., None, :]
+    both = (constants * sizes) @ other_constants
+    return diagonal * other_diagonal, mixed + both
+
+
+def inverse(diagonal: Tensor, constants: Tensor, sizes: Tensor) -> Tensor:
+    """Constants of the inverse, whose diagonal is 1/lambda [Lu et al. 2018, theorem 1].
+
+    Equation: D = (Lambda S + S B S)^{-1} - (Lambda S)^{-1}
+
+    Raises:
+        torch.linalg.LinAlgError: if the matrix is singular.
+    """
+    scaled = torch.diag_embed(diagonal * sizes)
+    inner = scaled + sizes[:, None] * constants * sizes
+    return torch.linalg.inv(inner) - torch.diag_embed(1 / (diagonal * sizes))
+
+
+def inverse_root(
+    diagonal: Tensor, constants: Tensor, sizes: Tensor, floor: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Constants of the inverse square root, whose diagonal is lambda^{-1/2}. O(L^3).
+
+    Equation: D = S^{-1/2} [(Lambda + S^{1/2} B S^{1/2})^{-1/2} - Lambda^{-1/2}] S^{-1/2}
+              [Lu et al. 2018, theorem 2]
+
+    Args:
+        diagonal: lambda; > 0.
+        constants: symmetric.
+        floor: eigenvalues of the L x L matrix below it are raised to it.
+    Returns:
+        D, and the eigenvalues of the L x L matrix before they are raised, (..., L), ascending:
+        with the lambda_i they are those of the n x n matrix.
+    Raises:
+        torch.linalg.LinAlgError: if the eigendecomposition does not converge.
+    """
+    roots = sizes.sqrt()
+    inner = torch.diag_embed(diagonal) + roots[:, None] * constants * roots
+    eigenvalues, Q = eigh((inner + inner.mT) / 2)
+    scaled = Q * eigenvalues.clamp(min=floor).rsqrt()[..., None, :]
+    bracket = scaled @ Q.mT - torch.diag_embed(diagonal.rsqrt())
+    return bracket / (roots[:, None] * roots), eigenvalues
+
+
+def _indicator(sizes: Tensor) -> Tensor:
+    """Matrix (n, L) that has a 1 where a value lies in a block."""
+    blocks = torch.arange(len(sizes), device=sizes.device)
+    blocks = blocks.repeat_interleave(sizes.to(torch.int64))
+    return torch.nn.functional.one_hot(blocks, len(sizes)).to(sizes.dtype)
