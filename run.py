@@ -56,7 +56,7 @@ def build_job(
     """Instantiate what a configuration names."""
     from hydra.utils import instantiate
 
-    from optimizers import describe_groups
+    from optimizers import describe_groups, numerics_versions
     from runners.identity import identity_config
     from runners.job import Job
     from runners.settings import Place, Settings
@@ -86,10 +86,12 @@ def build_job(
     config = OmegaConf.to_container(cfg, resolve=True)
     config.update(max_steps=max_steps, grad_clip=settings.grad_clip)
     make_optimizer = instantiate(cfg.optimizer)
+    versions = numerics_versions(**make_optimizer.keywords)
     return Job(
         task=task,
         make_optimizer=make_optimizer,
-        optimizer_version=getattr(make_optimizer.keywords["cls"], "numerics_version", 0),
+        optimizer_version=versions.pop("optimizer"),
+        member_versions=versions,
         schedule=instantiate(cfg.schedule),
         probe=instantiate(cfg.probe) if cfg.probe else None,
         tracker=instantiate(cfg.tracking),

@@ -1,9 +1,10 @@
 """Optimizers with the `torch.optim` contract, and what adapts any of them to a model."""
 
-from optimizers.build import build, describe_groups
+from optimizers.build import build, describe_groups, numerics_versions
 from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors
+from optimizers.routing import Routed
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "FullMatrixAdagrad",
     "GGTAuthors",
     "ReportsSpectra",
+    "Routed",
     "Spectrum",
     "build",
     "describe_groups",
+    "numerics_versions",
     "state_bytes",
 ]

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optimizers.routing import members_of, route
+
+Named = list[tuple[str, nn.Parameter]]
+
 MATCHERS = ("names", "ndim", "modules")
+
+# Keys of a group rule that are no options of an optimizer.
+RULE_KEYS = (*MATCHERS, "optional", "cls")
 
 # What a parameter group holds beside its options.
 LISTS = ("params", "param_names")
@@ -31,12 +38,17 @@ def build(
 
     all of which must hold, and which options it overrides (`weight_decay: 0.0`). A pattern without
     any of * ? [ matches as a substring. The first rule that matches a parameter takes it; the rest
-    form a group with the given options. Our own optimizers learn the parameters' names
-    (`group["param_names"]`), and a class that says `needs_model` gets the model.
+    form a group with the given options. A rule must take something unless it says `optional: true`.
+
+    A rule with a `cls` of its own sends what it takes to an optimizer of that class, whose options
+    are the rule's alone; the optimizers then step together as a `Routed`.
+
+    Our own optimizers learn the parameters' names (`group["param_names"]`), and a class that says
+    `needs_model` gets the model.
 
     Raises:
         ValueError: if lr < 0, if a rule has no matcher, an unknown option or no parameter, or if
-            the model has nothing to train. What `cls` itself raises passes.
+            the model has nothing to train. What a class itself raises passes.
     """
     options = {name: _plain(value) for name, value in options.items()}
     rules = [_plain(rule) for rule in groups]
@@ -44,35 +56,78 @@ def build(
         lr = settings.get("lr", 0.0)
         if isinstance(lr, str) or not lr >= 0:
             raise ValueError(f"lr must be >= 0, got {lr}")
-    taken = _assign(model, rules)
-    if not getattr(cls, "takes_names", False):
-        taken = [[parameter for _, parameter in pairs] for pairs in taken]
-    param_groups = [{"params": taken.pop(), **_overrides(rule)} for rule in reversed(rules)]
-    rest = [{"params": taken.pop()}]
-    if not rules and not rest[0]["params"]:
+    rest, *taken = _assign(model, rules)
+    if not rules and not rest:
         raise ValueError("model must have parameters that require gradients, got none")
+    own: list[tuple[dict[str, Any], Named]] = [({}, rest)]
+    members = []
+    for rule, parameters in zip(rules, taken, strict=True):
+        settings = {name: value for name, value in rule.items() if name not in RULE_KEYS}
+        if "cls" not in rule:
+            own.append((settings, parameters))
+        elif parameters:
+            members.append(_make(model, rule["cls"], [({}, parameters)], settings))
+    if any(parameters for _, parameters in own):
+        members.insert(0, _make(model, cls, own, options))
+    return route(members)
+
+
+def _make(
+    model: nn.Module,
+    cls: type[torch.optim.Optimizer],
+    groups: list[tuple[dict[str, Any], Named]],
+    options: dict[str, Any],
+) -> torch.optim.Optimizer:
+    """Make one optimizer for (overrides, named parameters) of each group."""
     if getattr(cls, "needs_model", False):
-        options["model"] = model
-    optimizer = cls([g for g in rest + param_groups[::-1] if g["params"]], **options)
-    for rule in rules:
-        unknown = sorted(set(_overrides(rule)) - set(optimizer.defaults))
+        options = {**options, "model": model}
+    named = getattr(cls, "takes_names", False)
+    param_groups = [
+        {"params": list(pairs) if named else [parameter for _, parameter in pairs], **overrides}
+        for overrides, pairs in groups
+        if pairs
+    ]
+    optimizer = cls(param_groups, **options)
+    for overrides, _ in groups:
+        unknown = sorted(set(overrides) - set(optimizer.defaults))
         if unknown:
-            known = ", ".join((*MATCHERS, *optimizer.defaults))
+            known = ", ".join((*MATCHERS, "optional", "cls", *optimizer.defaults))
             raise ValueError(f"keys of a group rule must be among {known}, got {unknown[0]}")
     return optimizer
 
 
 def describe_groups(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[dict[str, Any]]:
-    """List each group's `names`, `num_parameters` and `options`; plain values fit for JSON."""
+    """List each group's `names`, `num_parameters`, `optimizer` (its class) and `options`.
+
+    Plain values fit for JSON.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return [
         {
             "names": [names[id(parameter)] for parameter in group["params"]],
             "num_parameters": sum(parameter.numel() for parameter in group["params"]),
+            "optimizer": type(member).__name__,
             "options": {k: _json_value(v) for k, v in group.items() if k not in LISTS},
         }
-        for group in optimizer.param_groups
+        for member in members_of(optimizer)
+        for group in member.param_groups
     ]
+
+
+def numerics_versions(
+    cls: type[torch.optim.Optimizer], groups: Sequence[Mapping[str, Any]] = (), **_: Any
+) -> dict[str, int]:
+    """The `numerics_version` of everything that `build`, given the same, would make.
+
+    Returns:
+        {"optimizer": version}, and "optimizer.groups.<i>" for each rule with a `cls`; 0 for
+        classes of others, which have none.
+    """
+    classes = {"optimizer": cls}
+    for index, rule in enumerate(groups):
+        if "cls" in rule:
+            classes[f"optimizer.groups.{index}"] = rule["cls"]
+    return {name: getattr(found, "numerics_version", 0) for name, found in classes.items()}
 
 
 def _assign(model: nn.Module, rules: list[dict[str, Any]]) -> list[list[tuple[str, nn.Parameter]]]:
@@ -86,7 +141,7 @@ def _assign(model: nn.Module, rules: list[dict[str, Any]]) -> list[list[tuple[st
             hits = (k for k, rule in enumerate(rules, 1) if _matches(rule, model, name, parameter))
             taken[next(hits, 0)].append((name, parameter))
     for rule, parameters in zip(rules, taken[1:], strict=True):
-        if not parameters:
+        if not parameters and not rule.get("optional", False):
             raise ValueError(f"a group rule must match a parameter not taken before it, got {rule}")
     return taken
 
@@ -110,10 +165,6 @@ def _fits(patterns: Any, text: str) -> bool:
 
 def _listed(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _overrides(rule: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in rule.items() if name not in MATCHERS}
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ class Job:
         task, schedule, probe, tracker: built, but nothing loaded or started yet.
         make_optimizer: model -> optimizer.
         optimizer_version: the optimizer's `numerics_version`.
+        member_versions: those of further optimizers that group rules name, by rule.
         config: the resolved configuration that can change numbers.
         describe_groups: (optimizer, model) -> the parameter groups as plain data.
         quiet: one of many jobs: no preflight, and a bar only where one is asked for.
@@ -37,6 +38,7 @@ class Job:
     config: dict[str, Any]
     describe_groups: Callable[[torch.optim.Optimizer, torch.nn.Module], list[dict]]
     quiet: bool = False
+    member_versions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def numerics_versions(self) -> dict[str, int]:
@@ -44,6 +46,7 @@ class Job:
             "runner": NUMERICS_VERSION,
             "task": self.task.numerics_version,
             "optimizer": self.optimizer_version,
+            **self.member_versions,
         }
 
     @property

@@ -79,8 +79,10 @@ class Keeper:
         )
         if resumed and not self.job.quiet:
             say(f"going on from step {self.run.step:,}")
-        if len(self.manifest["parameter_groups"]) > 1 and not self.job.quiet:
-            say(describe(self.manifest["parameter_groups"]))
+        groups = self.manifest["parameter_groups"]
+        routed = len(groups) > 1 or job_rules(self.job.config)
+        if routed and not self.job.quiet:
+            say(describe(groups))
         label = f"{place.task} {place.optimizer}"
         self.bar.start(self.run.step, self.settings.max_steps, label)
 
@@ -230,15 +232,29 @@ def seeds(task_config: dict[str, Any]) -> dict[str, int]:
     return {f"task.{key}": value for key, value in task_config.items() if key.endswith("seed")}
 
 
+def job_rules(config: dict[str, Any]) -> list[Any]:
+    """The group rules of a configuration; even a single group may then be another optimizer's."""
+    return config.get("optimizer", {}).get("groups") or []
+
+
 def describe(groups: list[dict[str, Any]]) -> str:
-    """The parameter groups in a few lines, with the options in which they differ."""
+    """The parameter groups in a few lines, with their optimizer and the options that differ."""
     options = [group["options"] for group in groups]
-    differing = [k for k in options[0] if any(o.get(k) != options[0][k] for o in options)]
+    names = dict.fromkeys(name for o in options for name in o)
+    differing = [
+        k for k in names if k == "lr" or any(o.get(k) != options[0].get(k) for o in options)
+    ]
     return "\n".join(
-        f"group {i}: {group['num_parameters']:,} parameters in {len(group['names'])} tensors"
-        + "".join(f", {key}={group['options'].get(key)}" for key in differing)
+        f"group {i}: {group['optimizer']}, {group['num_parameters']:,} parameters in "
+        f"{len(group['names'])} tensor{'s' if len(group['names']) != 1 else ''}"
+        + "".join(f", {k}={group['options'][k]}" for k in differing if is_set(group, k))
         for i, group in enumerate(groups)
     )
+
+
+def is_set(group: dict[str, Any], option: str) -> bool:
+    """Whether a group has an option, and not one that is off."""
+    return group["options"].get(option) not in (None, False)
 
 
 def now() -> str:

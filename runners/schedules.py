@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from optimizers.routing import members_of
 from runners.shapes import (
     Constant,
     Cosine,
@@ -64,14 +65,15 @@ class Schedule:
     def __init__(self, rules: Mapping[str, Mapping[str, Any]]):
         self.rules = tuple(Rule(key, rule["by"], rule["shape"]) for key, rule in rules.items())
         self._optimizer: Any = None
-        self._bases: dict[str, list[float]] = {}
+        self._bases: dict[str, list[float | None]] = {}
         self._num_groups, self._max_steps, self._steps_per_epoch = 0, 1, 1
 
     def attach(self, optimizer: Any, max_steps: int, steps_per_epoch: int) -> None:
         """Remember every group's base values; nothing is changed before `set`.
 
         Args:
-            optimizer: anything with `param_groups`; groups added later are not driven.
+            optimizer: anything with `param_groups`; groups added later are not driven. Of several
+                optimizers in one (`Routed`) a rule drives those that have its key.
             max_steps: the run's length in steps; an epoch is `steps_per_epoch` of them.
         Raises:
             ValueError: if a group lacks a rule's key or holds no number there, or a count is < 1.
@@ -82,13 +84,7 @@ class Schedule:
         # Not its groups: an optimizer that loads its state puts new ones in their place.
         self._optimizer = optimizer
         self._num_groups = len(optimizer.param_groups)
-        self._bases = {
-            rule.key: [
-                _number(group, index, rule.key)
-                for index, group in enumerate(optimizer.param_groups)
-            ]
-            for rule in self.rules
-        }
+        self._bases = {rule.key: _base_values(optimizer, rule.key) for rule in self.rules}
 
     def set(self, step: int) -> None:
         """Write the values that step `step` (from 0) is to use into the parameter groups."""
@@ -100,7 +96,8 @@ class Schedule:
                 factor = rule.shape.factor(epoch, self._max_steps / self._steps_per_epoch)
             groups = self._optimizer.param_groups[: self._num_groups]
             for group, base in zip(groups, self._bases[rule.key], strict=True):
-                group[rule.key] = base * factor
+                if base is not None:
+                    group[rule.key] = base * factor
 
     def observe(self, value: float, direction: Literal["min", "max"]) -> None:
         """Tell the shapes the target metric; `direction` says which way is better."""
@@ -130,12 +127,28 @@ class Schedule:
             rule.shape.load_state_dict(state[rule.key]["shape"])
 
 
-def _number(group: Mapping[str, Any], index: int, key: str) -> float:
-    numbers = {
+def _base_values(optimizer: Any, key: str) -> list[float | None]:
+    """The number under `key` in each group; None in groups of a member that has no such option."""
+    members = members_of(optimizer)
+    known = [any(key in _numbers(group) for group in m.param_groups) for m in members]
+    values: list[float | None] = []
+    for member, has_key in zip(members, known, strict=True):
+        for group in member.param_groups:
+            driven = has_key or not any(known)  # known to none: refused, with the group's numbers
+            values.append(_number(group, len(values), key) if driven else None)
+    return values
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         name: value
         for name, value in group.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def _number(group: Mapping[str, Any], index: int, key: str) -> float:
+    numbers = _numbers(group)
     if key not in numbers:
         raise ValueError(
             f"schedule rules.{key} must name a number of every parameter group, "

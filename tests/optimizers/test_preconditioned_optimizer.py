@@ -1,11 +1,13 @@
 """What every one of our own optimizers shares: restoring state, telemetry, refusals."""
 
 import copy
+import math
 
 import pytest
 import torch
 
-from optimizers import GGT, FullMatrixAdagrad, GGTAuthors, ReportsSpectra, state_bytes
+from optimizers import GGT, FullMatrixAdagrad, GGTAuthors, ReportsSpectra, build, state_bytes
+from optimizers.base import require_common
 
 OURS = [GGT, GGTAuthors, FullMatrixAdagrad]
 each = pytest.mark.parametrize("cls", OURS)
@@ -91,3 +93,59 @@ def test_state_bytes_counts_nested_and_shared_storage_once():
     base = torch.zeros(100)
     optimizer.state["a"] = {"x": base[:10], "y": [base[50:], {"z": torch.zeros(3)}], "n": 5}
     assert state_bytes(optimizer) == 400 + 12
+
+
+@each
+def test_parameters_have_names(cls):
+    model = torch.nn.Linear(3, 2)
+    optimizer = build(model, cls, [{"names": ["bias"], "lr": 0.1}])
+    assert [group["param_names"] for group in optimizer.param_groups] == [["weight"], ["bias"]]
+    extra = torch.ones(2, requires_grad=True)
+    optimizer.add_param_group({"params": extra})
+    assert optimizer.param_groups[2]["param_names"] == ["parameter 2"]
+    optimizer.add_param_group({"params": [("named", torch.ones(1, requires_grad=True))]})
+    assert optimizer.param_groups[3]["param_names"] == ["named"]
+    unnamed = cls(model.parameters())
+    assert "param_names" not in unnamed.param_groups[0]
+    # Names are no option: where they come from changes no step.
+    optimizer = build(model, cls)
+    twin = torch.nn.Linear(3, 2)
+    twin.load_state_dict(model.state_dict())
+    other = cls(twin.parameters())
+    for step in range(3):
+        for parameter in (*model.parameters(), *twin.parameters()):
+            parameter.grad = torch.full_like(parameter, 1.0 + step)
+        optimizer.step()
+        other.step()
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True)
+    )
+
+
+def test_a_class_that_needs_the_model_gets_it():
+    class Knows(torch.optim.SGD):
+        needs_model = True
+
+        def __init__(self, params, model, **options):
+            super().__init__(params, **options)
+            self.model = model
+
+    model = torch.nn.Linear(3, 2)
+    assert build(model, Knows, lr=0.1).model is model
+    rule = {"names": ["bias"], "cls": torch.optim.SGD}
+    assert build(model, Knows, [rule], lr=0.1).members[0].model is model
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "bad"),
+    [
+        ("update_freq", 1, [0, 1.5, True, "1", math.nan]),
+        ("start_step", 0, [-1, 0.5, False, None]),
+        ("block_size", 1, [0, -3, 2.0]),
+    ],
+)
+def test_counts_are_integers(name, least, bad):
+    require_common({name: least})
+    for value in bad:
+        with pytest.raises(ValueError, match=f"^{name} must be an integer >= {least}, got {value}"):
+            require_common({name: value})
