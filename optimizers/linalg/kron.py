@@ -1,0 +1,81 @@
+"""Kronecker factors of batches of tensor blocks: unfolding, Gram matrices, application.
+
+A batch of k-mode blocks has shape (N, n_1, ..., n_k), contiguous; modes count from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def unfold(blocks: Tensor, mode: int) -> Tensor:
+    """Mode unfolding, shape (N, n_mode, product of the others), the others in their order.
+
+    A view for the first and the last mode, which BLAS reads as it lies; a copy for those between.
+    """
+    n = blocks.shape[mode + 1]
+    if mode == 0:
+        return blocks.reshape(len(blocks), n, -1)
+    if mode == blocks.ndim - 2:
+        return blocks.reshape(len(blocks), -1, n).transpose(1, 2)
+    return blocks.movedim(mode + 1, 1).reshape(len(blocks), n, -1)
+
+
+def fold(unfolded: Tensor, mode: int, shape: Sequence[int]) -> Tensor:
+    """Undo `unfold`: shape (N, *shape). A view of `unfolded` wherever its strides allow it."""
+    rest = [*shape[:mode], *shape[mode + 1 :]]
+    return unfolded.unflatten(2, rest or [1]).movedim(1, mode + 1).reshape(-1, *shape)
+
+
+def add_gram_(factor: Tensor, blocks: Tensor, mode: int, beta: float, alpha: float) -> Tensor:
+    """S <- beta S + alpha G_(mode) G_(mode)^T in place, with the mode unfolding G_(mode).
+
+    Args:
+        factor: S, shape (N, n, n).
+        blocks: G, shape (N, n_1, ..., n_k), dtype of `factor`.
+    """
+    unfolded = unfold(blocks, mode)
+    return factor.baddbmm_(unfolded, unfolded.transpose(1, 2), beta=beta, alpha=alpha)
+
+
+def multiply_mode(blocks: Tensor, matrix: Tensor, mode: int) -> Tensor:
+    """G x_mode P: multiply the mode by P, shape (N, n, n); same shape as `blocks`."""
+    n = blocks.shape[mode + 1]
+    if mode == blocks.ndim - 2:
+        rows = blocks.reshape(len(blocks), -1, n)
+        return torch.bmm(rows, matrix.transpose(1, 2)).view(blocks.shape)
+    return fold(torch.bmm(matrix, unfold(blocks, mode)), mode, blocks.shape[1:])
+
+
+def multiply_modes(
+    blocks: Tensor, matrices: Sequence[Tensor | None], spare: Tensor | None = None
+) -> Tensor:
+    """G x_1 P_1 x_2 P_2 ... x_k P_k with symmetric P_i, None for the identity.
+
+    Each product takes the first mode away and appends it at the end, so that after k of them the
+    modes are in their order again and nothing is copied: one batched product a mode.
+
+    Args:
+        blocks: G, shape (N, n_1, ..., n_k), contiguous; overwritten if `spare` is given.
+        matrices: P_i, shape (N, n_i, n_i), symmetric, dtype of `blocks`.
+        spare: workspace of the size of `blocks`, overwritten. Without one, memory is allocated.
+    Returns:
+        Shape (N, n_1, ..., n_k), contiguous; with `spare` it lies in `blocks` or in `spare`.
+    """
+    sizes, count = list(blocks.shape[1:]), len(blocks)
+    source, target = blocks, spare
+    for matrix in matrices:
+        n = sizes[0]
+        sizes = [*sizes[1:], n]
+        turned = source.reshape(count, n, -1).transpose(1, 2)
+        out = torch.empty_like(blocks) if target is None else target
+        out = out.view(count, -1, n)
+        if matrix is None:
+            out.copy_(turned)
+        else:
+            torch.bmm(turned, matrix, out=out)
+        source, target = out, None if spare is None else source
+    return source.view(blocks.shape)
