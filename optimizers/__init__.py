@@ -5,6 +5,7 @@ from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors
 from optimizers.routing import Routed
+from optimizers.shampoo import Shampoo
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "GGTAuthors",
     "ReportsSpectra",
     "Routed",
+    "Shampoo",
     "Spectrum",
     "build",
     "describe_groups",
