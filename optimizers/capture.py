@@ -1,0 +1,195 @@
+"""Record, in the pass whose gradients count, what per-sample gradients are made of.
+
+Hooks exist only inside `record`: a model stays as it was, and other passes cost nothing. The
+gradients of the pass come out bit for bit as without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from optimizers.base import require
+from optimizers.capture_rules import Call, samples_of, weights_of
+from optimizers.samples import Samples
+
+# Elements of activations, deltas and gradients that are expanded at once: 128 MiB in float32.
+MAX_ELEMENTS = 2**25
+
+
+@runtime_checkable
+class RecordsSamples(Protocol):
+    """An optimizer that, at some steps, needs to see the pass that makes its gradients.
+
+        if optimizer.wants_samples():
+            weights = torch.full((len(x),), 1 / len(x))
+            with optimizer.record(num_samples=len(x), batch_dim=0, weights=weights):
+                loss = criterion(model(x), y)
+                loss.backward()
+
+    With several passes a step, each is recorded; all their samples count.
+    """
+
+    def wants_samples(self) -> bool:
+        """Whether the coming step renews the curvature."""
+        ...
+
+    def record(
+        self, num_samples: int, batch_dim: int, weights: Tensor
+    ) -> contextlib.AbstractContextManager[None]:
+        """Context of a forward and backward pass whose samples are recorded.
+
+        Args:
+            num_samples: B.
+            batch_dim: dimension of activations along which samples lie.
+            weights: weight of each sample's own loss in the loss that is differentiated, (B,).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight matrix of a module, [W b] where the module adds a bias to W x.
+
+    Attributes:
+        path: of the module.
+        module: the owner.
+        names: the module's attributes: that of the weight and, where there is one, of the bias.
+    """
+
+    path: str
+    module: nn.Module
+    names: tuple[str, ...]
+
+    @property
+    def weight(self) -> nn.Parameter:
+        return getattr(self.module, self.names[0])
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        return getattr(self.module, self.names[1]) if len(self.names) > 1 else None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [getattr(self.module, name) for name in self.names]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n) of the matrix: the weight's first dimension, and all others with the bias."""
+        m = self.weight.shape[0]
+        return m, self.weight.numel() // m + (len(self.names) - 1)
+
+
+def find_layers(model: nn.Module, parameters: Sequence[Tensor]) -> list[Layer]:
+    """Weight matrices of `model` among `parameters`, in the model's order.
+
+    A bias that is not among them is left out of its matrix. Left out altogether are norms, weights
+    with fewer than two dimensions or no element, and weights that two modules share.
+    """
+    wanted = {id(parameter) for parameter in parameters}
+    owners: dict[int, int] = {}
+    for _, parameter in model.named_parameters(remove_duplicate=False):
+        owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    layers = []
+    for path, module in model.named_modules():
+        for names in weights_of(module):
+            weight = getattr(module, names[0])
+            own = [name for name in names if id(getattr(module, name)) in wanted]
+            if names[0] in own and owners[id(weight)] == 1 and weight.numel() > 0:
+                layers.append(Layer(path, module, tuple(own)))
+    return layers
+
+
+@dataclass
+class Recording:
+    """What the modules of some layers were given and handed back in one pass.
+
+    Attributes:
+        num_samples, batch_dim, weights: as in `RecordsSamples.record`.
+        calls: of each module, by identity.
+    """
+
+    num_samples: int
+    batch_dim: int
+    weights: Tensor
+    calls: dict[int, list[Call]] = field(default_factory=dict)
+
+    def has(self, layer: Layer) -> bool:
+        """Whether the layer's module took part in the loss."""
+        return any(call.counts() for call in self.calls.get(id(layer.module), []))
+
+    def samples(
+        self, layer: Layer, limit: int | None = None, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Samples]:
+        """Yield the per-sample gradients of a layer, in chunks that bound the memory.
+
+        Args:
+            limit: take only so many samples, the first ones; None: all.
+            dtype: of what is yielded.
+        Raises:
+            ValueError: if an activation does not have the samples along the batch dimension, or
+                the module cannot be recorded; names the module.
+        """
+        calls = [call for call in self.calls[id(layer.module)] if call.counts()]
+        num_samples = self.num_samples if limit is None else min(limit, self.num_samples)
+        m, n = layer.shape
+        outputs = sum(grad.numel() for call in calls for grad in call.grads if grad is not None)
+        positions = max(1, outputs // (self.num_samples * m))
+        chunk = max(1, MAX_ELEMENTS // (m * n + positions * (m + n)))
+        # 0 where a sample has no part in the loss: its gradient is then 0 and not 0 / 0.
+        scale = torch.where(self.weights == 0, 0, 1 / self.weights)
+        for start in range(0, num_samples, chunk):
+            stop = min(start + chunk, num_samples)
+            parts = [
+                samples_of(layer.module, layer.names, call.sliced(self, start, stop, scale, dtype))
+                for call in calls
+            ]
+            yield parts[0] if len(parts) == 1 else type(parts[0]).total(parts)
+
+
+@contextlib.contextmanager
+def record_calls(
+    layers: Sequence[Layer], num_samples: int, batch_dim: int, weights: Tensor
+) -> Iterator[Recording]:
+    """Record every call of the layers' modules inside the context.
+
+    A compiled model runs uncompiled there, as compiled code calls no hooks.
+
+    Raises:
+        ValueError: if num_samples < 1 or `weights` has not one number a sample.
+    """
+    require(num_samples >= 1, "num_samples", ">= 1", num_samples)
+    shape = tuple(weights.shape)
+    require(shape == (num_samples,), "weights", f"of shape ({num_samples},)", f"shape {shape}")
+    recording = Recording(num_samples, batch_dim, weights.detach())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for module, path in {layer.module: layer.path for layer in layers}.items():
+            calls = recording.calls.setdefault(id(module), [])
+            handle = module.register_forward_hook(_Watch(path, calls), with_kwargs=True)
+            stack.callback(handle.remove)
+        yield recording
+
+
+class _Watch:
+    """Forward hook of one module: notes a call, and the gradients of its outputs as they come."""
+
+    def __init__(self, path: str, calls: list[Call]) -> None:
+        self.path = path
+        self.calls = calls
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        if not torch.is_grad_enabled():
+            return
+        call = Call.of(self.path, args, kwargs, output)
+        self.calls.append(call)
+        for index, tensor in enumerate(call.outputs_of(output)):
+            if tensor.requires_grad:
+                tensor.register_hook(call.note(index))
