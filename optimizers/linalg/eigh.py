@@ -1,4 +1,4 @@
-"""Symmetric eigendecomposition of one small matrix, and of a batch."""
+"""Symmetric eigendecomposition of one small matrix and of a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SINGLE_THREADED = 256
 
 # A batch is divided over threads from this much work on, batch * n^2 * (n + 32): below it, to start
 # the threads costs more than they save. The 32 stands for what a small matrix costs beyond n^3.
-MIN_DIVIDED_WORK = 2_000_000
+MIN_DIVIDED_WORK = 4_000_000
 # torch aligns its memory to so many bytes, and BLAS may sum in an order that depends on alignment.
 ALIGNMENT = 64
 
@@ -60,6 +60,39 @@ def eigh_batched(matrix: Tensor) -> tuple[Tensor, Tensor]:
             results = [torch.linalg.eigh(parts[0]), *(other.result() for other in others)]
     values, vectors = (torch.cat(pieces) for pieces in zip(*results, strict=True))
     return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
+
+
+def eigh_retried(matrix: Tensor) -> tuple[Tensor, Tensor, int]:
+    """`eigh_batched`; where it raises, one by one, and what still fails in float64 on the CPU.
+
+    Returns:
+        Eigenvalues and eigenvectors, NaN for a matrix with which all fail, in the dtype of
+        `matrix`, and the number of matrices done in float64.
+    """
+    try:
+        return *eigh_batched(matrix), 0
+    except torch.linalg.LinAlgError:
+        pass
+    flat = matrix.reshape(-1, *matrix.shape[-2:])
+    values, vectors = torch.full_like(flat[..., 0], torch.nan), torch.full_like(flat, torch.nan)
+    num_retries = 0
+    for k, single in enumerate(flat):
+        try:
+            values[k], vectors[k] = eigh_batched(single)
+        except torch.linalg.LinAlgError:
+            num_retries += 1
+            _retry_on_host(single, values[k], vectors[k])
+    return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape), num_retries
+
+
+def _retry_on_host(matrix: Tensor, values: Tensor, vectors: Tensor) -> None:
+    """Write the float64 decomposition into `values` and `vectors`, or leave them as they are."""
+    try:
+        wide = eigh_batched(matrix.double().cpu())
+    except torch.linalg.LinAlgError:
+        return
+    values.copy_(wide[0])
+    vectors.copy_(wide[1])
 
 
 def _part_size(matrix: Tensor, batch: int, num_parts: int) -> int:

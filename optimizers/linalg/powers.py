@@ -1,13 +1,14 @@
-"""Real powers of symmetric positive semidefinite matrices by eigendecomposition."""
+"""Real powers of symmetric positive semidefinite matrices: what a power is, and that by `eigh`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from optimizers.linalg.eigh import eigh_batched
+from optimizers.linalg.eigh import eigh_retried
 
 
 class Power(NamedTuple):
@@ -54,22 +55,85 @@ def power_by_eigh(
         dtype: working dtype, float32 or float64; None: the matrix's, float32 if that is narrower.
         out_dtype: dtype of the result; None: the matrix's.
     """
+
+    def solve(matrix: Tensor, exponent: float | Tensor, damping: float | Tensor) -> Power:
+        values, vectors, num_retries = eigh_retried(matrix)
+        damped = (values + _unsqueezed(damping, 1)).clamp(min=floor)
+        # V diag^(p/2) times its transpose: one product, and no negative eigenvalue by round-off.
+        half = vectors * damped.pow(0.5 * _unsqueezed(exponent, 1)).unsqueeze(-2)
+        power = half @ half.mT
+        return Power(power, values, ~all_finite(power), num_retries)
+
+    return solve_guarded(solve, matrix, exponent, damping, dtype=dtype, out_dtype=out_dtype)
+
+
+def solve_guarded(
+    solve: Callable[..., Power],
+    matrix: Tensor,
+    *options: float | Tensor,
+    dtype: torch.dtype | None = None,
+    out_dtype: torch.dtype | None = None,
+    retry: bool = True,
+) -> Power:
+    """Apply a method to the finite matrices of a batch, in float64 where that fails.
+
+    A matrix that is not finite fails. One host synchronisation, to learn whether any failed.
+
+    Args:
+        solve: takes finite symmetric matrices and the options; its `power` is in their dtype.
+        matrix: shape (..., n, n), real.
+        options: numbers, or tensors of shape (...), one value for each matrix.
+        dtype: working dtype; None: the matrix's, float32 if that is narrower.
+        out_dtype: dtype of the result; None: the matrix's.
+        retry: whether to do in float64 what failed in a narrower working dtype.
+    """
     work = symmetrise(matrix.to(dtype or working_dtype(matrix.dtype)))
     out_dtype = out_dtype or matrix.dtype
-    finite = work.isfinite().flatten(-2).all(-1)
-    work = torch.where(finite[..., None, None], work, _identity_like(work))
-    values, vectors, num_retries = _decompose(work)
-    power = _assemble(values, vectors, exponent, damping, floor).to(out_dtype)
-    failed = ~power.isfinite().flatten(-2).all(-1)
+    finite = all_finite(work)
+    solved = solve(torch.where(finite[..., None, None], work, identity_like(work)), *options)
+    power, values, num_retries = solved.power.to(out_dtype), solved.eigenvalues, solved.num_retries
+    failed = solved.failed | ~all_finite(power)
     again = failed & finite
-    if work.dtype != torch.float64 and again.any():
-        picked = [_pick(x, again) for x in (exponent, damping)]
-        wide = _decompose(work[again].double())
-        power[again] = _assemble(wide[0], wide[1], *picked, floor).to(out_dtype)
-        values[again] = wide[0].to(values.dtype)
-        num_retries += len(wide[0])
-        failed = ~power.isfinite().flatten(-2).all(-1)
+    if retry and work.dtype != torch.float64 and again.any():
+        picked = (x[again] if isinstance(x, Tensor) else x for x in options)
+        wide = solve(work[again].double(), *picked)
+        power[again] = wide.power.to(out_dtype)
+        values[again] = wide.eigenvalues.to(values.dtype)
+        failed[again] = wide.failed | ~all_finite(power[again])
+        num_retries += len(wide.power)
     return Power(power, values, failed | ~finite, num_retries)
+
+
+def residual(
+    power: Tensor, matrix: Tensor, exponent: float, *, damping: float | Tensor = 0.0
+) -> Tensor:
+    """Measure how far X is from being the power of a matrix, shape (...), float64.
+
+    Equation, with q = 1 / |p| and A standing for A + damping I:
+        p < 0: |X^q A - I|_F / sqrt(n)
+        p > 0: |X^q - A|_F / |A|_F
+    Both are relative errors; neither inverts A. 0 for p > 0 and A = X = 0. A floor under the
+    eigenvalues is not known here and shows up as an error. Float64, with a decomposition of X where
+    q is not an integer: for telemetry, not for each step.
+
+    Args:
+        power: X, shape (..., n, n).
+        matrix: A, shape (..., n, n).
+        exponent: p, not 0.
+        damping: as given to the root; a number or of shape (...).
+    """
+    X, A = symmetrise(power.double()), symmetrise(matrix.double())
+    eye = identity_like(A)
+    A = A + _unsqueezed(damping, 2) * eye
+    degree = 1 / abs(exponent)
+    if abs(degree - round(degree)) < 1e-9:
+        raised = torch.linalg.matrix_power(X, round(degree))
+    else:
+        raised = power_by_eigh(X, degree).power
+    if exponent < 0:
+        return torch.linalg.matrix_norm(raised @ A - eye) / A.shape[-1] ** 0.5
+    tiny = torch.finfo(torch.float64).tiny
+    return torch.linalg.matrix_norm(raised - A) / torch.linalg.matrix_norm(A).clamp(min=tiny)
 
 
 def symmetrise(matrix: Tensor) -> Tensor:
@@ -83,54 +147,16 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _assemble(
-    values: Tensor,
-    vectors: Tensor,
-    exponent: float | Tensor,
-    damping: float | Tensor,
-    floor: float,
-) -> Tensor:
-    """V diag(max(lambda + damping, floor)^p) V^T as a product of a factor with its transpose."""
-    exponent, damping = (x[..., None] if isinstance(x, Tensor) else x for x in (exponent, damping))
-    scales = (values + damping).clamp(min=floor).pow(0.5 * exponent)
-    half = vectors * scales.unsqueeze(-2)
-    return half @ half.mT
+def all_finite(matrix: Tensor) -> Tensor:
+    """Whether every entry of a matrix is finite, (..., n, n) to (...)."""
+    return matrix.isfinite().flatten(-2).all(-1)
 
 
-def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor, int]:
-    """`eigh_batched`; where it raises, one by one, and what still fails in float64 on the CPU.
-
-    Returns eigenvalues and eigenvectors, NaN where all fail, and the number of matrices done again.
-    """
-    try:
-        return *eigh_batched(matrix), 0
-    except torch.linalg.LinAlgError:
-        pass
-    flat = matrix.reshape(-1, *matrix.shape[-2:])
-    values, vectors = torch.full_like(flat[..., 0], torch.nan), torch.full_like(flat, torch.nan)
-    num_retries = 0
-    for k, single in enumerate(flat):
-        try:
-            values[k], vectors[k] = eigh_batched(single)
-        except torch.linalg.LinAlgError:
-            num_retries += 1
-            _retry_on_host(single, values[k], vectors[k])
-    return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape), num_retries
-
-
-def _retry_on_host(matrix: Tensor, values: Tensor, vectors: Tensor) -> None:
-    """Write the float64 decomposition into `values` and `vectors`, or leave them as they are."""
-    try:
-        wide = eigh_batched(matrix.double().cpu())
-    except torch.linalg.LinAlgError:
-        return
-    values.copy_(wide[0])
-    vectors.copy_(wide[1])
-
-
-def _identity_like(matrix: Tensor) -> Tensor:
+def identity_like(matrix: Tensor) -> Tensor:
+    """The identity (n, n) in the dtype and on the device of (..., n, n)."""
     return torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
 
 
-def _pick(value: float | Tensor, where: Tensor) -> float | Tensor:
-    return value[where] if isinstance(value, Tensor) else value
+def _unsqueezed(value: float | Tensor, num_dims: int) -> float | Tensor:
+    """A number as it is, a tensor of shape (...) with axes to broadcast over a matrix."""
+    return value[(..., *[None] * num_dims)] if isinstance(value, Tensor) else value
