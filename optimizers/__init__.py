@@ -1,5 +1,6 @@
 """Optimizers with the `torch.optim` contract, and what adapts any of them to a model."""
 
+from optimizers.adagrad_bma import AdagradBMA
 from optimizers.build import build, describe_groups, numerics_versions
 from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
@@ -10,6 +11,7 @@ from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
 
 __all__ = [
     "GGT",
+    "AdagradBMA",
     "FullMatrixAdagrad",
     "GGTAuthors",
     "ReportsSpectra",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -95,3 +97,28 @@ def apply_update(groups: Groups, update: Tensor) -> None:
             if weight_decay != 0 and parameter.grad is not None:
                 parameter.mul_(1 - lr * weight_decay)
             parameter.add_(part.view_as(parameter), alpha=-lr)
+
+
+def require_dense(gradients: Iterable[Tensor | None]) -> None:
+    """Raise ValueError if one of the gradients is sparse."""
+    for gradient in gradients:
+        if gradient is not None and gradient.layout is not torch.strided:
+            raise ValueError(f"gradients must be dense, got layout {gradient.layout}")
+
+
+def apply_updates(groups: Groups, updates: Sequence[Tensor]) -> None:
+    """As `apply_update`, from one tensor a parameter, in the order of `all_parameters`, batched.
+
+    Parameters without a gradient stay as they are.
+    """
+    pairs = iter(zip(all_parameters(groups), updates, strict=True))
+    for group in groups:
+        own = list(islice(pairs, len(group["params"])))
+        active = [pair for pair in own if pair[0].grad is not None]
+        if not active:
+            continue
+        parameters, parts = (list(items) for items in zip(*active, strict=True))
+        lr, weight_decay = float(group["lr"]), float(group["weight_decay"])
+        if weight_decay != 0:
+            torch._foreach_mul_(parameters, 1 - lr * weight_decay)
+        torch._foreach_add_(parameters, parts, alpha=-lr)

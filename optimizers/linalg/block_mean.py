@@ -93,11 +93,13 @@ def inverse_root(
         torch.linalg.LinAlgError: if the eigendecomposition does not converge.
     """
     roots = sizes.sqrt()
-    inner = torch.diag_embed(diagonal) + roots[:, None] * constants * roots
-    eigenvalues, Q = eigh((inner + inner.mT) / 2)
-    scaled = Q * eigenvalues.clamp(min=floor).rsqrt()[..., None, :]
-    bracket = scaled @ Q.mT - torch.diag_embed(diagonal.rsqrt())
-    return bracket / (roots[:, None] * roots), eigenvalues
+    scales = roots[:, None] * roots
+    inner = (constants + constants.mT) * (scales / 2)
+    inner.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    eigenvalues, Q = eigh(inner)
+    bracket = (Q * eigenvalues.clamp(min=floor).rsqrt()[..., None, :]) @ Q.mT
+    bracket.diagonal(dim1=-2, dim2=-1).sub_(diagonal.rsqrt())
+    return bracket / scales, eigenvalues
 
 
 def _indicator(sizes: Tensor) -> Tensor:

@@ -1,0 +1,228 @@
+"""AdaGrad with a block mean approximation of the full matrix [Lu et al. 2018, Algorithm 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers import flat
+from optimizers.base import (
+    DTYPES,
+    PreconditionedOptimizer,
+    dtype_name,
+    require,
+    require_common,
+)
+from optimizers.linalg import block_mean
+from optimizers.partition import PARTITIONS, Layout, layout
+from optimizers.telemetry import Spectrum
+
+MAX_BLOCKS = 5000
+
+
+def inverse_root(U: Tensor, v: Tensor, sizes: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """Constants D of the inverse square root of the normalised second moments. O(L^3).
+
+    Equation: D = S^{-1/2} [(I + (U - diag U) / (v v^T))^{-1/2} - I] S^{-1/2}
+              [Lu et al. 2018, eq. 27; / is elementwise]
+
+    Args:
+        U: sum of u u^T over the steps, shape (L, L), float64.
+        v: block sums of z, shape (L,), float64; > 0.
+        sizes: numbers of values in the blocks, shape (L,), float64.
+        floor: eigenvalues of the matrix in parentheses below it are raised to it.
+    Returns:
+        D, (L, L), and the eigenvalues before they are raised, (L,), ascending.
+    Raises:
+        torch.linalg.LinAlgError: if the eigendecomposition does not converge.
+    """
+    scales = v * sizes.sqrt()
+    constants = (U / (scales[:, None] * scales)).fill_diagonal_(0.0)
+    return block_mean.inverse_root(torch.ones_like(v), constants, sizes, floor)
+
+
+class AdagradBMA(PreconditionedOptimizer):
+    """AdaGrad whose full matrix is approximated by means over blocks [Lu et al. 2018].
+
+        r <- r + g^2,   z = (r + damping)^{1/2},   u_i, v_i = sums of g, z over block i
+        U <- U + u u^T,   W = I + (U - diag U) / (v v^T),   D = S^{-1/2} (W^{-1/2} - I) S^{-1/2}
+        y = z^{-1/2} g,   y^i <- y^i + sum_j D_ij (sum of y over block j)
+        x <- (1 - lr weight_decay) x - lr z^{-1/2} y
+
+    that is, x <- x - lr Z^{-1/2} F^{-1/2} Z^{-1/2} g with F = I + the expansion of the block means;
+    one block alone is diagonal AdaGrad. W is positive semi-definite, as |sums of g| <= v.
+
+    Departure from the paper: line 18 of Algorithm 1 adds D u with u the sums of the raw g, which is
+    neither symmetric nor of the same units as y (`block_sums="gradient"`, reading `printed`).
+    A correction reaches every value of a block, also one whose own gradients were all zero: its
+    step is the correction over damping^{1/4}, so that damping must not be negligible there.
+    A gradient that is not finite, or too large to square, skips the step: a fallback.
+
+    Cost: O(d + L^3 / update_freq) and on CUDA one host synchronisation a step; the L x L algebra is
+    float64 on the CPU. Memory: d numbers of `statistics_dtype` and 8 (2 L^2 + L) bytes; a step
+    allocates five vectors of length d more. Groups cannot be added after the first step.
+
+    Args:
+        params: parameters or groups; lr and weight_decay may differ by group, the rest must agree.
+        lr: >= 0.
+        partition: "layer" (each tensor a block: weights and biases apart), "unit" (a block a slice
+            along the first dimension of a tensor of two or more), "group" (along the first two of a
+            tensor of three or more, that is a convolution kernel), "element". Tensors of fewer
+            dimensions are as in the partition before; a vector (bias) is one block in all but
+            "element".
+        damping: the paper's epsilon, added to the sums of squares r; > 0; squared gradient.
+        eigenvalue_floor: eigenvalues of W below it are raised to it; in (0, 1]. Small blocks are
+            dependent in the first steps (single values wholly, W of rank one in the first).
+        update_freq: steps from one D to the next; r and U are renewed in each.
+        weight_decay: decoupled; >= 0.
+        block_sums: of what D multiplies the sums, "preconditioned" (y) or "gradient" (printed).
+        statistics_dtype: of r and of a step's vectors: float32 or float64, as dtype or name.
+    Raises:
+        ValueError: on a value outside these ranges, or at the first step if L > 5000.
+    """
+
+    numerics_version = 1
+    cpu_state = frozenset({"U", "root", "eigenvalues"})
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        partition: str = "layer",
+        damping: float = 1e-8,
+        eigenvalue_floor: float = 1e-3,
+        update_freq: int = 1,
+        weight_decay: float = 0.0,
+        block_sums: str = "preconditioned",
+        statistics_dtype: torch.dtype | str = torch.float32,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "partition": partition,
+            "damping": damping,
+            "eigenvalue_floor": eigenvalue_floor,
+            "update_freq": update_freq,
+            "weight_decay": weight_decay,
+            "block_sums": block_sums,
+            "statistics_dtype": dtype_name(statistics_dtype, "statistics_dtype"),
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        require_common(options)
+        floor, sums = options["eigenvalue_floor"], options["block_sums"]
+        partition = options["partition"]
+        require(partition in PARTITIONS, "partition", "one of " + ", ".join(PARTITIONS), partition)
+        require(0 < floor <= 1, "eigenvalue_floor", "in (0, 1]", floor)
+        known = ("preconditioned", "gradient")
+        require(sums in known, "block_sums", "preconditioned or gradient", sums)
+        dtype_name(options["statistics_dtype"], "statistics_dtype", ("float32", "float64"))
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if "model" in self.state:
+            raise ValueError("parameter groups must be added before the first step")
+        super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a checkpoint.
+
+        Raises:
+            ValueError: if it belongs to a model of another size.
+        """
+        if "model" in state_dict["state"]:
+            dim = len(state_dict["state"]["model"]["sum_of_squares"])
+            own = flat.num_values(self.param_groups)
+            require(dim == own, "the saved statistic's length", f"{own}, as the model", dim)
+        super().load_state_dict(state_dict)
+
+    def spectra(self) -> list[Spectrum]:
+        """Eigenvalues of W as of the last D; nothing before the first step."""
+        state = self.state.get("model")
+        if state is None or len(state["eigenvalues"]) == 0:
+            return []
+        eigenvalues = state["eigenvalues"].clone()
+        # An entry of W carries the round-off of sums in the dtype of the statistics.
+        unit = len(eigenvalues) * torch.finfo(state["sum_of_squares"].dtype).eps
+        return [
+            Spectrum(
+                "model",
+                "block_means",
+                eigenvalues,
+                unit * float(eigenvalues[-1]),
+                fallbacks=state["fallbacks"],
+                staleness=state["staleness"],
+            )
+        ]
+
+    def _update(self) -> None:
+        options = flat.shared_options(self.param_groups)
+        parameters = flat.all_parameters(self.param_groups)
+        grads = [parameter.grad for parameter in parameters]
+        if all(grad is None for grad in grads):
+            return
+        flat.require_dense(grads)
+        blocks = layout(tuple(parameter.shape for parameter in parameters), options["partition"])
+        state = self._model_state(options, blocks)
+        r = state["sum_of_squares"]
+        # Rows g, z and y, so that their block sums are taken together.
+        rows = r.new_empty(3, len(r))
+        g, z, y = rows
+        blocks.gather(grads, g)
+        squares = torch.addcmul(r, g, g)
+        torch.add(squares, options["damping"], out=z).sqrt_()
+        inverse_root_z = z.rsqrt()
+        torch.mul(g, inverse_root_z, out=y)
+        sums = blocks.block_sums(rows).to(device="cpu", dtype=torch.float64)
+        if not self._renew_root(state, sums, blocks, options):
+            state["fallbacks"] += 1
+            return
+        state["sum_of_squares"] = squares
+        multiplied = sums[2] if options["block_sums"] == "preconditioned" else sums[0]
+        blocks.add_to_blocks(y, (state["root"] @ multiplied).to(y))
+        y.mul_(inverse_root_z)
+        flat.apply_updates(self.param_groups, blocks.scatter(y, parameters))
+
+    def _renew_root(
+        self, state: dict[str, Any], sums: Tensor, blocks: Layout, options: dict[str, Any]
+    ) -> bool:
+        """Commit U and, where it is due, D; False and no trace if a number is not finite.
+
+        `sums` holds the block sums of g, z and y, shape (3, L). The sums of z, or those of y, are
+        finite only if every gradient and every sum of squares is.
+        """
+        u, v = sums[0], sums[1]
+        U = torch.addr(state["U"], u, u)
+        if not math.isfinite(float(sums.sum() + U.trace())):
+            return False
+        due = len(state["eigenvalues"]) == 0 or state["staleness"] + 1 >= options["update_freq"]
+        if due:
+            try:
+                root = inverse_root(U, v, blocks.sizes(), options["eigenvalue_floor"])
+            except torch.linalg.LinAlgError:
+                return False
+            state["root"], state["eigenvalues"] = root
+        state["staleness"] = 0 if due else state["staleness"] + 1
+        state["U"] = U
+        return True
+
+    def _model_state(self, options: dict[str, Any], blocks: Layout) -> dict[str, Any]:
+        if "model" not in self.state:
+            flat.flat_dtype(self.param_groups)
+            L = blocks.num_blocks
+            require(L <= MAX_BLOCKS, "number of blocks", f"<= {MAX_BLOCKS} (dense matrix)", L)
+            dim = flat.num_values(self.param_groups)
+            dtype = DTYPES[options["statistics_dtype"]]
+            device = flat.all_parameters(self.param_groups)[0].device
+            self.state["model"] = {
+                "sum_of_squares": torch.zeros(dim, dtype=dtype, device=device),
+                "U": torch.zeros(L, L, dtype=torch.float64),
+                "root": torch.zeros(L, L, dtype=torch.float64),
+                "eigenvalues": torch.zeros(0, dtype=torch.float64),
+                "staleness": 0,
+                "fallbacks": 0,
+            }
+        return self.state["model"]
