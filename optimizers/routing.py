@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from optimizers.base import require
+from optimizers.capture import RecordsSamples
 from optimizers.telemetry import ReportsSpectra, Spectrum
 
 
@@ -159,23 +160,20 @@ class RoutedWithSamples(Routed):
             yield
 
     def _recording(self) -> list[Any]:
-        return [member for member in self.members if _records(member)]
+        return [member for member in self.members if isinstance(member, RecordsSamples)]
 
 
 def route(members: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimizer:
     """Join optimizers into one; a single one stays what it is."""
     if len(members) == 1:
         return members[0]
-    return (RoutedWithSamples if any(map(_records, members)) else Routed)(members)
+    recording = any(isinstance(member, RecordsSamples) for member in members)
+    return (RoutedWithSamples if recording else Routed)(members)
 
 
 def members_of(optimizer: torch.optim.Optimizer) -> tuple[torch.optim.Optimizer, ...]:
     """The members of a `Routed`, or the optimizer itself."""
     return getattr(optimizer, "members", (optimizer,))
-
-
-def _records(member: torch.optim.Optimizer) -> bool:
-    return callable(getattr(member, "wants_samples", None))
 
 
 def _num_parameters(groups: Sequence[dict[str, Any]]) -> int:

@@ -16,7 +16,7 @@ from runners.job import Job
 from runners.messages import first_line
 from runners.settings import Outcome, Settings
 from runners.state import steps_per_epoch
-from runners.train import add_gradients, step_batches
+from runners.train import add_gradients, seed_step, step_batches, update
 from tasks.data.store import DataError
 
 # An optimizer reaches its steady cost only when its window is full, so the trial goes on for some
@@ -59,17 +59,20 @@ def measure(task, make_optimizer, settings: Settings) -> Cost:
     """Time a few steps on a throw-away model; `task` must be set up, and is reset afterwards."""
     model = task.build_model().to(settings.device, settings.dtype)
     optimizer = make_optimizer(model)
-    run = _Trial(task, model, settings)
+    run = _Trial(task, model, optimizer, settings)
     count = steps_per_epoch(task, settings.accumulate)
     data = step_batches(task, 0, count, settings.accumulate)
     clock = Clock(synchronize=torch.cuda.synchronize if settings.device != "cpu" else None)
     ends: list[float] = []
     for step in range(min(MOST_STEPS, settings.max_steps)):
         with clock:
+            seed_step(settings.seed, step)
             _, batches = next(data)
             optimizer.zero_grad()
+            carried = task.state_dict()
             add_gradients(run, batches)
-            optimizer.step()
+            update(run, batches, carried)
+            run.step = step + 1
         ends.append(clock.seconds)
         if step + 1 >= LEAST_STEPS and clock.seconds > TRIAL_SECONDS:
             break
@@ -106,11 +109,13 @@ def dry_run(job: Job) -> Outcome:
 
 @dataclass
 class _Trial:
-    """The part of a run that `add_gradients` needs."""
+    """The part of a run that one step of training needs."""
 
     task: object
     model: nn.Module
+    optimizer: torch.optim.Optimizer
     settings: Settings
+    step: int = 0
 
     def __post_init__(self):
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]

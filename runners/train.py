@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -42,6 +43,7 @@ def train(run: Run, surroundings) -> str:
             seed_step(settings.seed, run.step)
             epoch, batches = next(data)
             optimizer.zero_grad()
+            carried = task.state_dict()
             loss = add_gradients(run, batches)
         finite = math.isfinite(loss)
         if not (clip and finite):
@@ -56,7 +58,7 @@ def train(run: Run, surroundings) -> str:
         with run.clock:
             if clip:
                 norm = clip_grad_norm_(run.parameters, clip).item()
-            optimizer.step()
+            update(run, batches, carried)
             if (run.step + 1) % run.steps_per_epoch == 0:
                 task.after_epoch(model, epoch)
         change = record_spectra(run, before) if watched else None
@@ -93,6 +95,41 @@ def add_gradients(run: Run, batches: list) -> float:
         if parameter.grad is not None:
             parameter.grad /= len(losses)
     return torch.stack(losses).mean().item()
+
+
+def update(run: Run, batches: list, carried: dict) -> None:
+    """Let the optimizer step, with a closure if it says that it `needs_closure`.
+
+    Args:
+        carried: the task's state before the step's own pass.
+    """
+    if not getattr(run.optimizer, "needs_closure", False):
+        run.optimizer.step()
+        return
+    left = run.task.state_dict()
+    run.optimizer.step(partial(evaluate_again, run, batches, carried))
+    run.task.load_state_dict(left)
+
+
+def evaluate_again(run: Run, batches: list, carried: dict, backward: bool = True) -> torch.Tensor:
+    """The mean loss of the step's micro-batches at the parameters' present values.
+
+    Drawn numbers and carried state are those of the step's own pass.
+
+    Args:
+        backward: fill `.grad` anew, clipped where the run clips; False: leave it alone and return
+            the loss with its graph.
+    """
+    run.task.load_state_dict(carried)
+    seed_step(run.settings.seed, run.step)
+    if not backward:
+        with autocast(run.settings):
+            return torch.stack([run.task.loss(run.model, batch) for batch in batches]).mean()
+    run.optimizer.zero_grad()
+    loss = add_gradients(run, batches)
+    if run.settings.grad_clip:
+        clip_grad_norm_(run.parameters, run.settings.grad_clip)
+    return torch.tensor(loss, dtype=torch.float64)
 
 
 def autocast(settings: Settings):

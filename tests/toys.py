@@ -130,3 +130,32 @@ class Logged(torch.optim.SGD):
         super().__init__(params, **options)
         with (Path(os.environ["KAPPA_RUNS"]) / "made").open("a") as file:
             file.write(f"{os.getpid()}\n")
+
+
+class Searching(torch.optim.SGD):
+    """SGD that asks for the loss elsewhere first, and wants all answers to agree here."""
+
+    needs_closure = True
+
+    def step(self, closure=None):
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        grads = [p.grad.clone() for p in parameters]
+        first, second = closure(), closure()
+        if not torch.equal(first, second):
+            raise RuntimeError("the same point must have the same loss")
+        if not all(torch.equal(p.grad, g) for p, g in zip(parameters, grads, strict=True)):
+            raise RuntimeError("the gradient must be that of the step's own pass")
+        with torch.enable_grad():
+            loss = closure(backward=False)
+            again = torch.autograd.grad(loss, parameters)
+        if not all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(again, grads, strict=True)):
+            raise RuntimeError("the graph must be that of the same loss")
+        with torch.no_grad():
+            before = [p.clone() for p in parameters]
+            for p in parameters:
+                p.add_(1)
+            if closure(backward=False) == first:
+                raise RuntimeError("another point must have another loss")
+            for p, value in zip(parameters, before, strict=True):
+                p.copy_(value)
+        return super().step()
