@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -41,6 +42,8 @@ OUTCOMES = "KAPPA_SWEEP_DIR"  # folder in which the jobs of one command leave th
 
 # A resolver has to be known before anything is composed, in every worker process.
 OmegaConf.register_new_resolver("log_uniform", log_uniform, replace=True)
+# Hydra logs what it raises; it is said once, by whoever catches it.
+logging.getLogger("hydra").addHandler(logging.NullHandler())
 
 
 class UserError(Exception):
@@ -139,7 +142,7 @@ def execute(cfg: DictConfig, **context: Any):
             raise
         where = re.search(r"full_key: (\S+)", str(error))
         prefix = f"{where[1]}: " if where else ""
-        raise UserError(f"{prefix}{messages.first_line(error.__cause__ or error)}") from error
+        raise UserError(f"{prefix}{messages.cause(error)}") from error
     except (ValueError, TypeError, DataError, RecordsError, CheckpointError) as error:
         if os.environ.get("KAPPA_DEBUG"):
             raise

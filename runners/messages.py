@@ -7,6 +7,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,30 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text; its type where it has none."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__
+
+
+def cause(error: BaseException) -> str:
+    """The line for what an error of `instantiate` hides, a package that is missing above all."""
+    hidden = error.__cause__ or error
+    missing = re.search(r"No module named '([\w.]+)'", str(hidden))
+    if missing:
+        return not_installed(missing[1].split(".")[0])
+    return first_line(hidden)
+
+
+def not_installed(package: str) -> str:
+    """The line for a package that is missing, with the extra of ours that brings it."""
+    wanted = re.sub(r"[-_.]+", "-", package).lower()
+    try:
+        requirements = metadata.requires("kappa-bench") or []
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        requirements = []
+    for requirement in requirements:
+        name = re.match(r"[\w.-]+", requirement)[0]
+        extra = re.search(r"extra == ['\"](\w+)['\"]", requirement)
+        if extra and re.sub(r"[-_.]+", "-", name).lower() == wanted:
+            return f"{package} is not installed; get it with: pip install -e '.[{extra[1]}]'"
+    return f"{package} is not installed"
 
 
 def known_keys(conf: Path, typed: list[str]) -> list[str]:
