@@ -1,8 +1,11 @@
 """Mistakes in one line."""
 
 import pytest
+from hydra.errors import InstantiationException
 
+from runners import messages
 from runners.messages import close, explain, key_paths, unknown_key
+from tests.commands import command
 
 KEYS = ["seed", "task", "task.num_samples", "optimizer", "optimizer.lr", "optimizer.momentum"]
 
@@ -52,3 +55,30 @@ def test_errors_of_the_configuration_become_one_line(text, line):
 
 def test_an_error_without_text_says_its_type():
     assert explain(KeyError(), KEYS) == "KeyError"
+
+
+def test_a_missing_package_is_said_with_the_extra_that_brings_it():
+    error = InstantiationException("Error")
+    error.__cause__ = ImportError(
+        "Error loading 'x':\nModuleNotFoundError(\"No module named 'a'\")"
+    )
+    assert messages.cause(error) == "a is not installed"
+    error.__cause__ = ModuleNotFoundError("No module named 'torchzero.modules'")
+    line = "torchzero is not installed; get it with: pip install -e '.[peers]'"
+    assert messages.cause(error) == line
+    # Of two extras that bring it, the one that is for users.
+    assert messages.not_installed("pytorch_optimizer").endswith("'.[peers]'")
+    error.__cause__ = ValueError("lr must be >= 0, got -1\nand more")
+    assert messages.cause(error) == "lr must be >= 0, got -1"
+
+
+def test_a_missing_package_is_one_line_and_leaves_nothing(tmp_path):
+    result = command(
+        "task=logistic",
+        "scale=smoke",
+        "optimizer.cls.path=no_such_package.Adam",
+        f"runs_dir={tmp_path / 'runs'}",
+    )
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "run.py: optimizer.cls: no_such_package is not installed\n"
+    assert not (tmp_path / "runs").exists()
