@@ -5,6 +5,7 @@ from optimizers.build import build, describe_groups, numerics_versions
 from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors
+from optimizers.ggt_hard_window import GGTHardWindow
 from optimizers.routing import Routed
 from optimizers.shampoo import Shampoo
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
@@ -14,6 +15,7 @@ __all__ = [
     "AdagradBMA",
     "FullMatrixAdagrad",
     "GGTAuthors",
+    "GGTHardWindow",
     "ReportsSpectra",
     "Routed",
     "Shampoo",

@@ -83,6 +83,14 @@ def gather_gradients(groups: Groups, out: Tensor) -> bool:
     return True
 
 
+def gather_parameters(groups: Groups, out: Tensor) -> None:
+    """Write all parameters into `out`, shape (d,)."""
+    start = 0
+    for parameter in all_parameters(groups):
+        out.narrow(0, start, parameter.numel()).copy_(parameter.reshape(-1))
+        start += parameter.numel()
+
+
 def apply_update(groups: Groups, update: Tensor) -> None:
     """x <- (1 - lr weight_decay) x - lr u, in place, with each group's own lr and weight_decay.
 
