@@ -90,6 +90,11 @@ class FullMatrixAdagrad(PreconditionedOptimizer):
         require_common(options)
         dtype_name(options["preconditioner_dtype"], "preconditioner_dtype", ("float32", "float64"))
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if "model" in self.state:
+            raise ValueError("parameter groups must be added before the first step")
+        super().add_param_group(param_group)
+
     def spectra(self) -> list[Spectrum]:
         """Eigenvalues of H of the last step; nothing before the first."""
         state = self.state.get("model")
