@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from optimizers.base import DTYPES
 from optimizers.linalg.blocking import Region, merge_shape, split_into_regions
 
 
@@ -96,6 +97,24 @@ def _block_numbers(region: Region, grid: Sequence[int], block_size: int) -> list
     return numbers
 
 
+def new_state(
+    bucket: Bucket, options: Mapping[str, Any], device: torch.device
+) -> dict[str, Tensor]:
+    """Factors `initial_scale` I, roots I and eigenvalues not known, hence 0, of each mode."""
+    state = {}
+    for mode, n in enumerate(bucket.shape):
+        for name, dtype, scale in (
+            ("factor", "statistics_dtype", options["initial_scale"]),
+            ("root", "apply_dtype", 1.0),
+        ):
+            identity = scale * torch.eye(n, dtype=DTYPES[options[dtype]], device=device)
+            state[f"{name}_{mode}"] = identity.repeat(bucket.num_blocks, 1, 1)
+        state[f"eigenvalues_{mode}"] = torch.zeros(
+            bucket.num_blocks, n, dtype=DTYPES[options["root_dtype"]], device=device
+        )
+    return state
+
+
 class Batch:
     """The blocks of one bucket that take part in a step.
 
@@ -141,9 +160,8 @@ class Batch:
                 state[name] = value
 
     def blocks(self, stacked: Tensor, piece: Piece) -> Tensor:
-        """A piece of a stack of all rows as (*counts, *sizes), a view."""
-        part = stacked[piece.start : piece.stop]
-        return part.view(*piece.region.counts, *piece.region.sizes)
+        """A piece of a stack of all rows in the shape of its region's view, a view."""
+        return piece.region.stacked(stacked[piece.start : piece.stop])
 
 
 class Workspace:
@@ -156,8 +174,7 @@ class Workspace:
         merged: their merged shapes.
         buckets: of the group.
         active: positions of the parameters that have a gradient.
-        dtype: of the stacks.
-        device: of the stacks.
+        like: `dtype` and `device` of the stacks.
     """
 
     def __init__(
@@ -165,36 +182,28 @@ class Workspace:
         shapes: Sequence[Sequence[int]],
         merged: Sequence[tuple[int, ...]],
         buckets: Sequence[Bucket],
-        active: Sequence[int],
-        dtype: torch.dtype,
-        device: torch.device,
+        active: tuple[int, ...],
+        like: Mapping[str, Any],
     ) -> None:
-        like = {"dtype": dtype, "device": device}
-        self.active = tuple(active)
-        self.shapes, self.merged = shapes, merged
-        batches = (Batch(bucket, self.active, like) for bucket in buckets)
+        self.shapes, self.merged, self.active = shapes, merged, active
+        batches = (Batch(bucket, active, like) for bucket in buckets)
         self.batches = [batch for batch in batches if len(batch.grads)]
-        self._targets = [
-            (piece, batch.blocks(batch.grads, piece))
-            for batch in self.batches
-            for piece in batch.pieces
-        ]
-        num_blocks = dict.fromkeys(self.active, 0)
-        for piece, _ in self._targets:
-            num_blocks[piece.position] += piece.region.num_blocks
+        pieces = [(batch, piece) for batch in self.batches for piece in batch.pieces]
+        self._targets = [batch.blocks(batch.grads, piece) for batch, piece in pieces]
+        self._pieces = [piece for _, piece in pieces]
+        # A parameter that is one block is read and written as it lies; others by region.
+        single = {p.position for p in self._pieces if p.region.sizes == merged[p.position]}
+        self._single = single
         self._assembled = {
             position: torch.empty(merged[position], **like)
-            for position, number in num_blocks.items()
-            if number != 1
+            for position in active
+            if position not in single
         }
 
     def gather(self, grads: Mapping[int, Tensor]) -> None:
         """Copy gradients, given by position, into the stacks."""
         flat = {position: grads[position].reshape(self.merged[position]) for position in grads}
-        torch._foreach_copy_(
-            [target for _, target in self._targets],
-            [piece.region.view(flat[piece.position]) for piece, _ in self._targets],
-        )
+        torch._foreach_copy_(self._targets, [p.region.view(flat[p.position]) for p in self._pieces])
 
     def scatter(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Per-parameter tensors from stacks, one a batch, in the order of `active`.
@@ -206,12 +215,11 @@ class Workspace:
         targets, sources = [], []
         for batch, output in zip(self.batches, outputs, strict=True):
             for piece in batch.pieces:
-                blocks = batch.blocks(output, piece)
-                if piece.position in self._assembled:
-                    targets.append(piece.region.view(self._assembled[piece.position]))
-                    sources.append(blocks)
+                if piece.position in self._single:
+                    whole[piece.position] = output[piece.start]
                 else:
-                    whole[piece.position] = blocks
+                    targets.append(piece.region.view(self._assembled[piece.position]))
+                    sources.append(batch.blocks(output, piece))
         if targets:
             torch._foreach_copy_(targets, sources)
         return [whole[position].view(self.shapes[position]) for position in self.active]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -15,12 +13,13 @@ from optimizers import flat
 from optimizers.base import DTYPES, PreconditionedOptimizer
 from optimizers.buckets import Batch, Bucket, Workspace, fill_buckets, new_state
 from optimizers.factor_spectra import factor_spectra
+from optimizers.gradients import gradient_norms, gradients, new_bounds
 from optimizers.grafting import GRAFTS, rescale_
 from optimizers.kronecker_options import check_kronecker_options, with_dtype_names, work_dtype
 from optimizers.linalg.kron import multiply_modes
-from optimizers.linalg.powers import Power, power_by_eigh
+from optimizers.linalg.powers import Power
 from optimizers.momentum import MOMENTUM_RULES, START_RULES
-from optimizers.roots import NO_ROOT, RootJob, compute_roots, positions_due
+from optimizers.roots import NO_ROOT, ROOT_METHODS, RootJob, compute_roots, positions_due
 from optimizers.telemetry import Spectrum
 
 
@@ -33,12 +32,13 @@ class KroneckerOptimizer(PreconditionedOptimizer):
         P_i <- S_i^exponent             `_power`, when due
         U    = G x_1 P_1 ... x_k P_k    `_precondition`
 
-    then per parameter grafting, weight decay, momentum and x <- x - lr m. Steps count from 1 and are
-    the optimizer's; skipped ones do not count. Subclasses give these methods as far as they differ,
+    then per parameter grafting, weight decay, momentum and x <- x - lr m. Steps count from 1 over
+    all groups; skipped ones do not count. Subclasses give these methods as far as they differ,
     `_exponent`, and the options of `optimizers.kronecker_options`.
 
     State. `state["<group>/<n_1>x<n_2>"]`: all blocks of one shape in a group, stacked: `factor_i`
-    and `root_i`, shape (N, n_i, n_i), and `eigenvalues_i`, shape (N, n_i), as of the last root.
+    and `root_i`, shape (N, n_i, n_i), and `eigenvalues_i`, shape (N, n_i), of the last root, zeros
+    where they are not known.
     `state[parameter]`: `momentum_buffer`, the graft's accumulators, `root_step`, at which its roots
     were last computed. `state["shared"]`: `step`, `fallbacks`, and for each group a bound on the
     trace of its factors, so that what would overflow is known before it is added.
@@ -70,9 +70,12 @@ class KroneckerOptimizer(PreconditionedOptimizer):
 
     def _power(self, factors: Tensor, exponent: float, options: dict[str, Any]) -> Power:
         """Raise factors (N, n, n), in the root dtype, to the exponent."""
-        # A factor is positive semidefinite: what lies below zero is round-off, hence the floor.
-        floor = max(options["floor"], options["damping"])
-        return power_by_eigh(factors, exponent, damping=options["damping"], floor=floor)
+        method = ROOT_METHODS[options["root_method"]]
+        return method(factors, exponent, self._root_damping(options), options["floor"])
+
+    def _root_damping(self, options: dict[str, Any]) -> float:
+        """Added to the eigenvalues of a factor when its root is taken."""
+        return options["damping"]
 
     def _precondition(self, batch: Batch, step: int, options: dict[str, Any]) -> Tensor:
         """The update's blocks, shape of `batch.grads`, which may be overwritten."""
@@ -90,6 +93,10 @@ class KroneckerOptimizer(PreconditionedOptimizer):
     def _rows_due(self, bucket: Bucket, positions: list[int], options: dict[str, Any]) -> list[int]:
         """Rows whose roots are computed when the turn of the parameters at `positions` has come."""
         return bucket.rows(positions)
+
+    def _new_bounds(self, bounds: list[float], norms: list[list[Tensor]]) -> list[float] | None:
+        """Bounds on the factors of each group with these gradients, None to skip the step."""
+        return new_bounds(self.param_groups, bounds, norms)
 
     def _check(self, options: dict[str, Any]) -> None:
         check_kronecker_options(options)
@@ -115,7 +122,7 @@ class KroneckerOptimizer(PreconditionedOptimizer):
                         steps,
                         kind=self.factor_kind,
                         exponent=self._exponent(bucket.num_modes, group),
-                        damping=group["damping"],
+                        damping=self._root_damping(group),
                         step=self.state["shared"]["step"],
                         fallbacks=self.state["shared"]["fallbacks"],
                     )
@@ -124,12 +131,12 @@ class KroneckerOptimizer(PreconditionedOptimizer):
 
     def _update(self) -> None:
         shared = self._shared_state()
-        grads = [_gradients(group) for group in self.param_groups]
+        grads = [gradients(group) for group in self.param_groups]
         if not any(grads):
             return
         pairs = zip(self.param_groups, grads, strict=True)
-        norms = [_norms(group, found) for group, found in pairs]
-        bounds = _new_bounds(self.param_groups, shared["bounds"], norms)
+        norms = [gradient_norms(list(found.values()), work_dtype(group)) for group, found in pairs]
+        bounds = self._new_bounds(shared["bounds"], norms)
         if bounds is None:
             shared["fallbacks"] += 1
             return
@@ -248,6 +255,9 @@ class KroneckerOptimizer(PreconditionedOptimizer):
         work = self._workspaces.get(index)
         if work is None or work.active != tuple(grads):
             flat.flat_dtype(self.param_groups)
-            work = Workspace(self.param_groups[index]["params"], *self._layout(index), grads)
+            group = self.param_groups[index]
+            shapes = [tuple(parameter.shape) for parameter in group["params"]]
+            like = {"dtype": work_dtype(group), "device": group["params"][0].device}
+            work = Workspace(shapes, *self._layout(index), tuple(grads), like)
             self._workspaces[index] = work
         return work

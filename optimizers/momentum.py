@@ -31,8 +31,20 @@ def in_place_nesterov(
 
     What the code of KrADagrad's authors does: the effective decay is mu^2 and the gain 1 + mu.
     """
+    torch._foreach_mul_(buffers, momentum * momentum)
+    torch._foreach_add_(buffers, updates, alpha=1 + momentum)
+    return buffers
+
+
+def aliased_start(buffers: list[Tensor], updates: list[Tensor], momentum: float) -> list[Tensor]:
+    """m <- mu m + u, step 2 mu u. `updates` are overwritten by the steps.
+
+    The same code before its start step: the graft's momentum and the gradient are one tensor there,
+    so that in-place Nesterov doubles it and the buffer only gathers.
+    """
     heavy_ball(buffers, updates, momentum)
-    return heavy_ball(buffers, updates, momentum)
+    torch._foreach_mul_(updates, 2 * momentum)
+    return updates
 
 
 MOMENTUM_RULES: dict[str, Rule] = {
@@ -40,3 +52,5 @@ MOMENTUM_RULES: dict[str, Rule] = {
     "nesterov": nesterov,
     "in_place_nesterov": in_place_nesterov,
 }
+# Rules for the steps before start_step; None: the same as after it.
+START_RULES: dict[str, Rule | None] = {"same": None, "aliased": aliased_start}

@@ -7,22 +7,70 @@ from typing import Any
 
 import torch
 
-from optimizers.base import DTYPES, dtype_name, require
+from optimizers.base import DTYPES
 from optimizers.buckets import Batch
 from optimizers.kronecker import KroneckerOptimizer
 from optimizers.linalg.kron import add_gram_
 
 
 class Shampoo(KroneckerOptimizer):
-    """Shampoo on blocks of merged shapes, with grafting and roots computed now and then.
+    """Shampoo on blocks of merged shapes [Gupta et al. 2018, Algorithm 2; Anil et al. 2020].
 
-    S_i <- S_i + G_(i) G_(i)^T                                     beta2 = 1
-    S_i <- beta2 S_i + (1 - beta2) G_(i) G_(i)^T                   beta2 < 1
-    P_i  = (S_i + damping I)^(-1/(2k))          for a block G with k modes
-    U    = G x_1 P_1 x_2 P_2 ... x_k P_k
-    m   <- momentum m + U
-    x   <- (1 - lr weight_decay) x - lr m
+        S_i <- S_i + G_(i) G_(i)^T                                     beta2 = 1
+        S_i <- beta2 S_i + (1 - beta2) G_(i) G_(i)^T                   beta2 < 1, no bias correction
+        P_i  = (S_i + damping I)^(-1/(2k))                             G a block with k modes
+        U    = G x_1 P_1 x_2 P_2 ... x_k P_k
+        u    = U |g| / |U|                                             g by `graft`, per parameter
+        m   <- momentum m + u,   x <- (1 - lr weight_decay) x - lr m
 
+    G_(i) is the mode-i unfolding. A vector has one mode: the full matrix of its block, to the power
+    -1/2. Statistics are renewed in every step, the roots P_i in the first preconditioned step, then
+    every `update_freq`.
+
+    Departure from the paper: the damping is added when the root is taken and is no part of S_i: the
+    same for beta2 = 1, and with beta2 < 1 it does not fade. Eigenvalues that round-off makes
+    negative count as 0. Merging, blocks, grafting and roots now and then are from Anil et al.
+    A gradient that is not finite, or too large to square, skips the step: a fallback; so is a root
+    that fails, where the old one stays.
+
+    Memory: a block of shape (n_1, ..., n_k) keeps sum_i n_i^2 numbers of `statistics_dtype`, as
+    many of `apply_dtype` and sum_i n_i of `root_dtype`; a parameter of d values d for momentum and
+    d for the adagrad and adam grafts, in the widest of these, the parameter's and float32.
+    Beside the state, workspace of two to three times the gradient. A step costs
+    O(d sum_i n_i), a step with roots O(sum_i n_i^3) a block more.
+
+    Args:
+        params: parameters or groups; all options may differ by group.
+        lr: >= 0.
+        momentum: in [0, 1).
+        momentum_rule: heavy_ball; nesterov; in_place_nesterov, m <- mu^2 m + (1 + mu) u, which is
+            what the code of KrADagrad's authors does.
+        weight_decay: >= 0.
+        weight_decay_rule: decoupled, or l2: added to u before momentum, not preconditioned.
+        damping: added to the eigenvalues of S_i; > 0; units of squared gradient.
+        floor: least eigenvalue after damping; >= 0; the damping is a floor already.
+        initial_scale: S_i begins as this multiple of the identity; >= 0.
+        beta2: in (0, 1].
+        update_freq: steps from one computation of the roots to the next; >= 1.
+        start_step: first preconditioned step, counted from 1; before it the graft's own step, or
+            the gradient, is taken.
+        start_rule: momentum before it: "same", or "aliased": step 2 mu u, what the code of
+            KrADagrad's authors does (where weight decay enters once more).
+        root_schedule: from_start, as above; multiples: at the steps that update_freq divides, and
+            identities before.
+        exponent: of P_i, as a positive number, in place of 1/(2k).
+        root_method: eigh, or coupled_newton, where `floor` has no effect.
+        block_size: longest side of a block; >= 1.
+        merge_dims: multiply neighbouring dimensions while the product is at most `block_size`.
+        graft: none; sgd, the gradient's norm; adagrad; adam (betas (0, graft_beta2)).
+        graft_eps: guards the division of the last two; >= 0.
+        graft_beta2: in (0, 1).
+        statistics_dtype: of S_i and of the products that it sums: float32, float64 or bfloat16, as
+            dtype or name.
+        root_dtype: in which roots are computed: float32 or float64.
+        apply_dtype: of P_i and of its products with G: float32, float64 or bfloat16.
+    Raises:
+        ValueError: on a value outside these ranges.
     """
 
     numerics_version = 1
@@ -41,6 +89,7 @@ class Shampoo(KroneckerOptimizer):
         beta2: float = 1.0,
         update_freq: int = 20,
         start_step: int = 1,
+        start_rule: str = "same",
         root_schedule: str = "from_start",
         exponent: float | None = None,
         root_method: str = "eigh",
@@ -65,6 +114,7 @@ class Shampoo(KroneckerOptimizer):
             "beta2": beta2,
             "update_freq": update_freq,
             "start_step": start_step,
+            "start_rule": start_rule,
             "root_schedule": root_schedule,
             "exponent": exponent,
             "root_method": root_method,
@@ -73,18 +123,11 @@ class Shampoo(KroneckerOptimizer):
             "graft": graft,
             "graft_eps": graft_eps,
             "graft_beta2": graft_beta2,
-            "statistics_dtype": dtype_name(statistics_dtype, "statistics_dtype"),
-            "root_dtype": dtype_name(root_dtype, "root_dtype", ("float32", "float64")),
-            "apply_dtype": dtype_name(apply_dtype, "apply_dtype"),
+            "statistics_dtype": statistics_dtype,
+            "root_dtype": root_dtype,
+            "apply_dtype": apply_dtype,
         }
         super().__init__(params, defaults)
-
-    def _check(self, options: dict[str, Any]) -> None:
-        super()._check(options)
-        method = options["root_method"]
-        require(
-            method in ("eigh", "coupled_newton"), "root_method", "eigh or coupled_newton", method
-        )
 
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return -(options["exponent"] or 1 / (2 * num_modes))

@@ -46,13 +46,20 @@ class Region(NamedTuple):
         return math.prod(self.counts)
 
     def view(self, tensor: Tensor) -> Tensor:
-        """The region as (*counts, *sizes), a view; last dimension of the grid fastest."""
+        """The region as (*counts, *sizes), a single block as (*sizes); a view."""
         for dim, (start, count, size) in enumerate(zip(*self, strict=True)):
-            tensor = tensor.narrow(dim, start, count * size)
+            if count * size != tensor.shape[dim]:
+                tensor = tensor.narrow(dim, start, count * size)
+        if self.num_blocks == 1:
+            return tensor
         for dim in reversed(range(len(self.sizes))):
             tensor = tensor.unflatten(dim, (self.counts[dim], self.sizes[dim]))
         k = len(self.sizes)
         return tensor.permute(*range(0, 2 * k, 2), *range(1, 2 * k, 2))
+
+    def stacked(self, blocks: Tensor) -> Tensor:
+        """Blocks (num_blocks, *sizes) in the shape of `view`, a view."""
+        return blocks.view(self.sizes if self.num_blocks == 1 else (*self.counts, *self.sizes))
 
 
 def split_into_regions(shape: Sequence[int], block_size: int) -> list[Region]:

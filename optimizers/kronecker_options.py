@@ -1,0 +1,68 @@
+"""Options of the optimizers that keep a factor a mode, and what they may be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from optimizers.base import DTYPES, dtype_name, require, require_common
+from optimizers.grafting import GRAFTS
+from optimizers.momentum import MOMENTUM_RULES, START_RULES
+from optimizers.roots import ROOT_METHODS
+
+CHOICES = {
+    "momentum_rule": MOMENTUM_RULES,
+    "start_rule": START_RULES,
+    "weight_decay_rule": ("decoupled", "l2"),
+    "graft": GRAFTS,
+    "root_method": ROOT_METHODS,
+    "root_schedule": ("from_start", "from_first", "multiples"),
+}
+DTYPE_OPTIONS = {
+    "statistics_dtype": tuple(DTYPES),
+    "root_dtype": ("float32", "float64"),
+    "apply_dtype": tuple(DTYPES),
+}
+
+
+def with_dtype_names(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the three dtypes by name, as checkpoints hold them.
+
+    Raises:
+        ValueError: if one is not a dtype that its place can have.
+    """
+    return options | {
+        name: dtype_name(options[name], name, allowed) for name, allowed in DTYPE_OPTIONS.items()
+    }
+
+
+def check_kronecker_options(options: dict[str, Any]) -> None:
+    """Check the options of one group.
+
+    Raises:
+        ValueError: naming the option, its range and the value.
+    """
+    require_common(options)
+    for name, allowed in CHOICES.items():
+        # Some containers of names are dicts, in which an unhashable value would raise TypeError.
+        require(options[name] in list(allowed), name, " or ".join(allowed), options[name])
+    for name, dtypes in DTYPE_OPTIONS.items():
+        dtype_name(options[name], name, dtypes)
+    exponent = options["exponent"]
+    require(exponent is None or 0 < exponent < math.inf, "exponent", "None or > 0", exponent)
+    if options["root_method"] == "coupled_newton" and exponent is not None:
+        whole = abs(1 / exponent - round(1 / exponent)) < 1e-9
+        require(whole, "exponent", "1/p with an integer p for coupled_newton", exponent)
+    for name in ("initial_scale", "floor", "graft_eps"):
+        require(0 <= options[name] < math.inf, name, "finite and >= 0", options[name])
+    require(0 < options["graft_beta2"] < 1, "graft_beta2", "in (0, 1)", options["graft_beta2"])
+    merge_dims = options["merge_dims"]
+    require(isinstance(merge_dims, bool), "merge_dims", "true or false", merge_dims)
+
+
+def work_dtype(options: dict[str, Any]) -> torch.dtype:
+    """dtype of stacked gradients and updates: wide enough for statistics and application."""
+    dtype = torch.promote_types(DTYPES[options["statistics_dtype"]], DTYPES[options["apply_dtype"]])
+    return torch.promote_types(dtype, torch.float32)
