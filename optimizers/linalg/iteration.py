@@ -41,7 +41,7 @@ def iterate(
     index = torch.arange(len(state[0]), device=state[0].device)
     error = torch.full(index.shape, torch.inf, dtype=state[0].dtype, device=index.device)
     errors, active = error.clone(), torch.ones_like(index, dtype=torch.bool)
-    look_every = 1 if index.device.type == "cpu" else LOOK_EVERY
+    look_every = _look_every(index.device)
     for k in range(max_iterations):
         *new, new_error = advance(*state)
         # Written so that NaN counts as growth.
@@ -63,6 +63,10 @@ def iterate(
 def deviation(matrix: Tensor) -> Tensor:
     """Largest absolute entry of M - I, (..., n, n) to (...)."""
     return (matrix - identity_like(matrix)).abs().amax((-2, -1))
+
+
+def _look_every(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else LOOK_EVERY
 
 
 def _store(

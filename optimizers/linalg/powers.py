@@ -96,7 +96,7 @@ def solve_guarded(
     again = failed & finite
     if retry and work.dtype != torch.float64 and again.any():
         picked = (x[again] if isinstance(x, Tensor) else x for x in options)
-        wide = solve(work[again].double(), *picked)
+        wide = solve(symmetrise(matrix[again].double()), *picked)
         power[again] = wide.power.to(out_dtype)
         values[again] = wide.eigenvalues.to(values.dtype)
         failed[again] = wide.failed | ~all_finite(power[again])
