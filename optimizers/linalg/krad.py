@@ -1,9 +1,8 @@
 """Kronecker approximation-domination: the update of an inverse factor without an inverse.
 
-Layout: `factor` L is (..., n, n), symmetric, positive semi-definite; `columns` F is (..., n, c) with
-A = F F^T the increment of curvature (F is the unfolded gradient G, or G R^{1/2} in KrADagrad);
-`image` is L F. Leading dimensions are a batch. Everything runs on the device in the dtype given,
-without host synchronisation.
+Layout: `factor` L is (batch, n, n), symmetric, positive semi-definite; `columns` F is (batch, n, c)
+with A = F F^T the increment of curvature (F is the unfolded gradient G, or G R^{1/2} in KrADagrad);
+`image` is L F. Everything runs on the device in the dtype given, without host synchronisation.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ NUM_PROBES = 8
 
 
 def trace_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tensor:
-    """t = 1 + tr(A L), shape (...); needs no product of matrices. `num_iterations` is not used."""
+    """t = 1 + tr(A L), shape (batch,); takes no product of matrices and no iteration."""
     return 1 + (columns * image).sum(dim=(-2, -1))
 
 
 def trace_dim_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tensor:
-    """t = n (1 + tr(A L)), shape (...), as the authors released it."""
+    """t = n (1 + tr(A L)), shape (batch,), as the authors released it."""
     return columns.shape[-2] * trace_bound(columns, image, num_iterations)
 
 
 def frobenius_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tensor:
-    """t = 1 + ||A L||_F, shape (...) [Mei et al. 2023, proposition 3.2]; one product more.
+    """t = 1 + ||A L||_F, shape (batch,) [Mei et al. 2023, proposition 3.2]; one product more.
 
     The smaller of two products is made: ||A L||_F^2 = ||F (L F)^T||_F^2 = tr(F^T F (L F)^T L F).
     """
@@ -41,7 +40,7 @@ def frobenius_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tens
 
 
 def spectral_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tensor:
-    """t = 1 + ||A L||_2, shape (...) [Mei et al. 2023, proposition 3.2], by power iteration.
+    """t = 1 + ||A L||_2, shape (batch,) [Mei et al. 2023, proposition 3.2], by power iteration.
 
     An iterate is below the norm, while L stays positive only if t exceeds the spectral radius of
     A L. So the residual is added, which vanishes as the iterate converges, and the largest of
@@ -50,8 +49,8 @@ def spectral_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tenso
     radius and at most 0.25 above the norm, relatively; a single vector missed it by up to 0.2.
 
     Args:
-        columns: F, shape (..., n, c).
-        image: L F, shape (..., n, c).
+        columns: F, shape (batch, n, c).
+        image: L F, shape (batch, n, c).
         num_iterations: of the power iteration, >= 1.
     """
     product = image @ columns.mT  # L A = (A L)^T
@@ -78,12 +77,17 @@ T_RULES: MappingProxyType[str, Callable[[Tensor, Tensor, int], Tensor]] = Mappin
 )
 
 
-def damped(factor: Tensor, damping: float) -> Tensor:
-    """L - damping L L^T, to first order (L^{-1} + damping I)^{-1}; (batch, n, n), a new tensor.
+def age_(factor: Tensor, beta2: float, damping: float) -> Tensor:
+    """L <- L / beta2, then L <- L - damping L L^T, in place; returns L.
 
-    Positive while damping times the largest eigenvalue of L is below 1.
+    The second is (L^{-1} + damping I)^{-1} to first order [Mei et al. 2023, appendix C.4]; L stays
+    positive while damping times its largest eigenvalue is below 1.
     """
-    return torch.baddbmm(factor, factor, factor.mT, alpha=-damping)
+    if beta2 != 1:
+        factor.div_(beta2)
+    if damping != 0:
+        factor.copy_(torch.baddbmm(factor, factor, factor.mT, alpha=-damping))
+    return factor
 
 
 def krad_(factor: Tensor, columns: Tensor, t_rule: str, num_iterations: int) -> Tensor:
@@ -141,5 +145,5 @@ def _probes(matrix: Tensor) -> Tensor:
 
 
 def _lengths(vectors: Tensor) -> Tensor:
-    """Norms of the columns of (..., n, p), shape (..., 1, p)."""
+    """Norms of the columns of (batch, n, p), shape (batch, 1, p)."""
     return torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)

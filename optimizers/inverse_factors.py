@@ -1,0 +1,100 @@
+"""What the two KrADagrads share: Kronecker factors kept inverted, which shrink as they learn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers.base import DTYPES, require, require_count
+from optimizers.buckets import Workspace
+from optimizers.kronecker import KroneckerOptimizer
+from optimizers.linalg.krad import T_RULES
+from optimizers.linalg.powers import power_by_eigh
+
+
+class InverseFactorOptimizer(KroneckerOptimizer):
+    """Abstract base: factors L_i begin as a multiple of the identity and have positive roots.
+
+    Where round-off or an underestimated norm has left a factor indefinite by more than round-off,
+    its negative eigenvalues are set to 0 when its root is computed: a fallback. They would double
+    with every large gradient otherwise.
+
+    A step is skipped, a fallback, where the squared norm of some A L could overflow the statistics'
+    dtype: gradients beyond 4e9 in float32 from L = I.
+    """
+
+    factor_kind = "inverse_factor"
+
+    def _check(self, options: dict[str, Any]) -> None:
+        damping, scale, beta2 = (options[x] for x in ("damping", "initial_scale", "beta2"))
+        number = isinstance(damping, int | float) and not isinstance(damping, bool)
+        require(number and damping >= 0, "damping", ">= 0", damping)
+        # 0 switches it off here, which the shared check does not know.
+        super()._check({**options, "damping": damping or 1.0})
+        require(scale > 0, "initial_scale", "> 0", scale)
+        # Else L - damping L L^T is not positive in the first step.
+        require(damping * scale < beta2, "damping", f"< beta2 / initial_scale = {beta2 / scale:g}",
+                damping)  # fmt: skip
+        rule, shift = options["t_rule"], options["root_shift"]
+        require(rule in T_RULES, "t_rule", "one of " + ", ".join(T_RULES), rule)
+        require_count(options["norm_iterations"], "norm_iterations", 1)
+        require(0 <= shift < math.inf, "root_shift", "finite and >= 0", shift)
+
+    def _root_damping(self, options: dict[str, Any]) -> float:
+        return options["root_shift"]
+
+    def _refresh_roots(self, index: int, work: Workspace, step: int) -> None:
+        super()._refresh_roots(index, work, step)
+        group = self.param_groups[index]
+        if all(self.state[group["params"][i]]["root_step"] != step for i in work.active):
+            return
+        for batch in work.batches:
+            state = self._bucket_state(index, batch.bucket)
+            for mode in range(batch.bucket.num_modes):
+                num_mended = _mend_(state[f"factor_{mode}"], state[f"eigenvalues_{mode}"])
+                self.state["shared"]["fallbacks"] += num_mended
+
+    def _new_bounds(self, bounds: list[float], norms: list[list[Tensor]]) -> list[float] | None:
+        """Bounds on the factors' eigenvalues; None where products with them could overflow.
+
+        Eigenvalues only fall, but for the division by beta2; with damping d, L / beta2 is cut to
+        1 / (4 d) at most. One host synchronisation.
+        """
+        values = iter(torch.stack([norm for found in norms for norm in found]).tolist())
+        new = []
+        for group, bound, found in zip(self.param_groups, bounds, norms, strict=True):
+            squares = [x * x for x in itertools.islice(values, len(found))]
+            if squares:
+                scale, damping = group["initial_scale"], group["damping"]
+                bound = max(bound, scale) / group["beta2"]
+                if damping != 0:
+                    bound = min(bound, max(scale, 0.25 / damping) / group["beta2"])
+                num_modes = max(max(parameter.ndim, 1) for parameter in group["params"])
+                limit = torch.finfo(DTYPES[group["statistics_dtype"]]).max ** 0.5
+                # In KrADagrad all factors enter A L; a sum, unlike max, does not hide NaN.
+                largest = sum(squares) * max(bound, math.prod([bound] * num_modes))
+                if not largest < limit:
+                    return None
+            new.append(bound)
+        return new
+
+
+def _mend_(factor: Tensor, eigenvalues: Tensor) -> int:
+    """Cut the negative eigenvalues of indefinite factors in place; how many factors had such.
+
+    Args:
+        factor: shape (N, n, n).
+        eigenvalues: shape (N, n), as of the last root; cut likewise.
+    """
+    unit = torch.finfo(torch.promote_types(factor.dtype, torch.float32)).eps
+    # What an exact factor may show: the backward error of its storage and of the decomposition.
+    bad = eigenvalues[:, 0] < -eigenvalues.shape[1] * unit * eigenvalues[:, -1].abs()
+    num_bad = int(bad.sum())
+    if num_bad:
+        factor[bad] = power_by_eigh(factor[bad], 1.0).power
+        eigenvalues[bad] = eigenvalues[bad].clamp(min=0)
+    return num_bad

@@ -1,0 +1,159 @@
+"""KrADagrad*: Shampoo with positive roots of inverse factors [Mei, Moreno and Walters 2023]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from optimizers.base import DTYPES, require
+from optimizers.buckets import Batch
+from optimizers.inverse_factors import InverseFactorOptimizer
+from optimizers.linalg.krad import age_, krad_
+from optimizers.linalg.kron import unfold
+
+
+class KrADagradStar(InverseFactorOptimizer):
+    """KrADagrad* on blocks of merged shapes [Mei et al. 2023, Algorithm 1, corrected].
+
+        L_i <- L_i / beta2,   L_i <- L_i - damping L_i L_i^T            [appendix C.4]
+        A_i  = G_(i) G_(i)^T                        mode-i unfolding of a block G with k modes
+        L_i <- L_i - L_i A_i L_i / t_i,   L_i = initial_scale I at first
+        t_i  = 1 + ||A_i L_i||                                          [Proposition 3.2]
+        P_i  = (L_i + root_shift I)^(1/(2k))
+        U    = G x_1 P_1 x_2 P_2 ... x_k P_k
+        m   <- momentum m + U
+        x   <- (1 - lr weight_decay) x - lr m
+
+    L_i is an inverse: it stays positive and never grows (beta2 = 1), and only positive roots are
+    taken, which single precision bears. L^{-1} lies between I + sum A/t and I + sum A. The norm of
+    `t_rule` decides how much is learnt of a gradient: trace_dim (released by the authors) barely
+    adapts, spectral most. Two products a mode and step where Shampoo has one (trace), else three.
+
+    Departure from the paper: Algorithm 1 prints (L, R) <- (R - dR, L - dL); each statistic takes
+    its own increment here, unless `swap_factors`. Momentum is not printed, but needed and used.
+
+    State: two n_i x n_i matrices and n_i eigenvalues for each mode of each block, and one momentum
+    buffer: (2 sum n_i^2 + sum n_i + d) numbers of 4 bytes with the default dtypes.
+
+    Args:
+        params: parameters or groups; all options may differ by group.
+        lr: >= 0.
+        momentum: in [0, 1).
+        momentum_rule: "heavy_ball", "nesterov" or "in_place_nesterov" (the authors').
+        weight_decay: >= 0.
+        weight_decay_rule: "decoupled", or "l2": added to the update (the authors').
+        damping: of the statistic, in [0, beta2 / initial_scale); 0 switches it off; units of
+            squared gradient.
+        floor: lower bound of a factor's eigenvalues in its root; >= 0.
+        root_shift: added to them before; >= 0.
+        initial_scale: > 0; 1 in the paper, 1/eps in the released code.
+        beta2: in (0, 1]. Without damping, a direction without gradient grows by 1/beta2 a step.
+        t_rule: "frobenius" (the paper), "spectral", "trace" or "trace_dim".
+        norm_iterations: of the spectral norm's power iteration; >= 1.
+        swap_factors: exchange the factors of square matrices in each step, as printed.
+        update_freq: steps from one root to the next; >= 1.
+        start_step: first preconditioned step, counted from 1; before it the graft's own step, or
+            the gradient, is taken.
+        start_rule: momentum before it: "same" or "aliased" (the authors' KrADagrad* and Shampoo).
+        root_schedule: "from_start": at start_step and every update_freq from there; "multiples":
+            when update_freq divides the step (the authors').
+        exponent: of all factors; > 0; None for 1/(2k).
+        ons: 1/k for 1/(2k), the "online Newton step" of the authors' code.
+        root_method: "eigh", or "coupled_newton", where `floor` has no effect.
+        block_size: largest dimension of a block; >= 1.
+        merge_dims: multiply consecutive dimensions while the product is at most block_size.
+        graft: whose norm a tensor's update takes: "none", "sgd", "adagrad" or "adam".
+        graft_eps: in the denominators of adagrad and adam; >= 0.
+        graft_beta2: of adam; in (0, 1).
+        statistics_dtype: of factors: float32, float64 or bfloat16, as dtype or name.
+        root_dtype: in which roots are computed: float32 or float64.
+        apply_dtype: of roots and their products with the gradient: as statistics_dtype.
+    Raises:
+        ValueError: on a value outside these ranges.
+    """
+
+    numerics_version = 1
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        momentum: float = 0.9,
+        momentum_rule: str = "heavy_ball",
+        weight_decay: float = 0.0,
+        weight_decay_rule: str = "decoupled",
+        damping: float = 0.0,
+        floor: float = 0.0,
+        root_shift: float = 0.0,
+        initial_scale: float = 1.0,
+        beta2: float = 1.0,
+        t_rule: str = "frobenius",
+        norm_iterations: int = 3,
+        swap_factors: bool = False,
+        update_freq: int = 20,
+        start_step: int = 1,
+        start_rule: str = "same",
+        root_schedule: str = "from_start",
+        exponent: float | None = None,
+        root_method: str = "eigh",
+        ons: bool = False,
+        block_size: int = 128,
+        merge_dims: bool = True,
+        graft: str = "none",
+        graft_eps: float = 1e-8,
+        graft_beta2: float = 0.999,
+        statistics_dtype: torch.dtype | str = torch.float32,
+        root_dtype: torch.dtype | str = torch.float32,
+        apply_dtype: torch.dtype | str = torch.float32,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "momentum_rule": momentum_rule,
+            "weight_decay": weight_decay,
+            "weight_decay_rule": weight_decay_rule,
+            "damping": damping,
+            "floor": floor,
+            "root_shift": root_shift,
+            "initial_scale": initial_scale,
+            "beta2": beta2,
+            "t_rule": t_rule,
+            "norm_iterations": norm_iterations,
+            "swap_factors": swap_factors,
+            "update_freq": update_freq,
+            "start_step": start_step,
+            "start_rule": start_rule,
+            "root_schedule": root_schedule,
+            "exponent": exponent,
+            "root_method": root_method,
+            "ons": ons,
+            "block_size": block_size,
+            "merge_dims": merge_dims,
+            "graft": graft,
+            "graft_eps": graft_eps,
+            "graft_beta2": graft_beta2,
+            "statistics_dtype": statistics_dtype,
+            "root_dtype": root_dtype,
+            "apply_dtype": apply_dtype,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        for name in ("swap_factors", "ons"):
+            require(isinstance(options[name], bool), name, "a bool", options[name])
+
+    def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
+        return options["exponent"] or 1 / ((1 if options["ons"] else 2) * num_modes)
+
+    def _accumulate(self, batch: Batch, step: int, options: dict[str, Any]) -> None:
+        grads = batch.grads.to(DTYPES[options["statistics_dtype"]])
+        for mode in range(batch.bucket.num_modes):
+            factor = age_(batch.state[f"factor_{mode}"], options["beta2"], options["damping"])
+            krad_(factor, unfold(grads, mode), options["t_rule"], options["norm_iterations"])
+        n = batch.bucket.shape
+        if options["swap_factors"] and len(n) == 2 and n[0] == n[1]:
+            state = batch.state
+            state["factor_0"], state["factor_1"] = state["factor_1"], state["factor_0"]
