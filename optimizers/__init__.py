@@ -6,6 +6,8 @@ from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors
 from optimizers.ggt_hard_window import GGTHardWindow
+from optimizers.kradagrad import KrADagrad
+from optimizers.kradagrad_star import KrADagradStar
 from optimizers.routing import Routed
 from optimizers.shampoo import Shampoo
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
@@ -16,6 +18,8 @@ __all__ = [
     "FullMatrixAdagrad",
     "GGTAuthors",
     "GGTHardWindow",
+    "KrADagrad",
+    "KrADagradStar",
     "ReportsSpectra",
     "Routed",
     "Shampoo",
