@@ -25,7 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# 1 lacks the column `staleness` of the spectra; it is read as null.
+READABLE_VERSIONS = (1, 2)
 STATUSES = ("finished", "diverged", "failed", "interrupted")
 
 TABLES: dict[str, pa.Schema] = {
@@ -53,7 +55,8 @@ TABLES: dict[str, pa.Schema] = {
         ]
     ),
     # resolution: eigenvalues below it are round-off (GGT's step leaves them out);
-    # condition_number and effective_rank count only the eigenvalues above it.
+    # condition_number and effective_rank count only the eigenvalues above it;
+    # staleness: steps since the root in use was computed.
     "spectra": pa.schema(
         [
             ("step", pa.int64()),
@@ -65,6 +68,7 @@ TABLES: dict[str, pa.Schema] = {
             ("effective_rank", pa.float64()),
             ("root_residual", pa.float64()),
             ("fallbacks", pa.int64()),
+            ("staleness", pa.int64()),
         ]
     ),
 }
@@ -221,11 +225,12 @@ def read_manifest(run_dir: Path | str) -> dict[str, Any]:
 
 
 def check_version(document: Mapping[str, Any], path: Path) -> None:
-    """Refuse a document of another schema version, naming the file and both versions."""
+    """Refuse a document of an unknown schema version, naming the file and the versions."""
     version = document.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
         raise RecordsError(
-            f"{path} has schema version {version}; this version of Kappa reads {SCHEMA_VERSION}"
+            f"{path} has schema version {version}; this version of Kappa reads {readable}"
         )
 
 
@@ -245,6 +250,8 @@ def read_config(run_dir: Path | str) -> dict[str, Any]:
 
 def read_table(run_dir: Path | str, table: str) -> pa.Table:
     """Read one of a run's tables ("steps", "evals", "spectra") in order of its parts.
+
+    A column that the run's schema version lacks is null.
 
     Raises:
         RecordsError: if the run's schema version is unknown or a part is damaged.
@@ -271,6 +278,7 @@ def spectrum_row(
     resolution: float,
     root_residual: float,
     fallbacks: int,
+    staleness: int = 0,
 ) -> tuple:
     """A row of the `spectra` table, with its two summaries.
 
@@ -285,4 +293,5 @@ def spectrum_row(
         condition = max(kept) / min(kept)
         total = math.fsum(kept)
         rank = math.exp(-math.fsum(v / total * math.log(v / total) for v in kept))
-    return (step, name, kind, eigenvalues, resolution, condition, rank, root_residual, fallbacks)
+    summaries = (condition, rank, root_residual, fallbacks, staleness)
+    return (step, name, kind, eigenvalues, resolution, *summaries)

@@ -29,6 +29,7 @@ _SPECTRUM_NUMBERS = (
     "resolution",
     "root_residual",
     "fallbacks",
+    "staleness",
 )
 
 

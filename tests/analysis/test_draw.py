@@ -54,7 +54,7 @@ def test_missing_records_are_one_line_and_the_others_are_drawn(make, tmp_path, c
 def test_unreadable_records_exit_2(make, tmp_path, capsys):
     make.experiment(tmp_path / "runs", "ggt_fig3_bottom", [], schema_version=7)
     assert run(tmp_path, "ggt_fig2", "ggt_fig3_bottom") == 2
-    assert "has schema version 7; this version of Kappa reads 1" in capsys.readouterr().err
+    assert "has schema version 7; this version of Kappa reads 1 and 2" in capsys.readouterr().err
 
 
 def test_unknown_name_exits_2_with_a_close_match(tmp_path, capsys):

@@ -16,7 +16,7 @@ def run_dir(make, tmp_path):
     tables = {
         "steps": [(0, 2.5, 0.1, 1.0, 0.5, 0.25), (1, math.inf, 0.1, math.nan, 1.0, None)],
         "evals": [(1, 0.5, "valid", "loss", math.nan, 1.0), (1, 0.5, "valid", "x", -math.inf, 1.0)],
-        "spectra": [spectrum_row(1, "window", "gram", [1.0, math.nan, math.inf], 0.1, 0.0, 2)],
+        "spectra": [spectrum_row(1, "window", "gram", [1.0, math.nan, math.inf], 0.1, 0.0, 2, 3)],
     }
     return make.run(tmp_path / "runs", "quadratic", "sgd", "a1", tables, status="diverged")
 
@@ -58,7 +58,7 @@ def test_tables_keep_non_finite_values(run_dir, one_run):
     assert eigenvalues[0] == 1.0
     assert math.isnan(eigenvalues[1])
     assert eigenvalues[2] == math.inf
-    assert spectra["fallbacks"][0] == 2
+    assert (spectra["fallbacks"][0], spectra["staleness"][0]) == (2, 3)
 
 
 @pytest.mark.parametrize("load", [load_runs, load_steps, load_evals, load_spectra])
@@ -66,7 +66,9 @@ def test_unknown_version_and_missing_folder_are_refused(run_dir, load):
     with pytest.raises(RecordsError, match="is not a folder of records"):
         load(run_dir.parents[2] / "nowhere")
     damage_version(run_dir)
-    with pytest.raises(RecordsError, match=r"schema version 99; this version of Kappa reads 1"):
+    with pytest.raises(
+        RecordsError, match=r"schema version 99; this version of Kappa reads 1 and 2"
+    ):
         load(run_dir.parents[2])
 
 
@@ -150,8 +152,8 @@ def test_experiment_whose_runs_all_failed_is_refused(make, roots):
 
 
 def test_index_of_unknown_version_or_damaged_is_refused(make, roots):
-    path = make.experiment(roots[0], "x", [], schema_version=2)
-    with pytest.raises(RecordsError, match=r"x\.json has schema version 2"):
+    path = make.experiment(roots[0], "x", [], schema_version=3)
+    with pytest.raises(RecordsError, match=r"x\.json has schema version 3"):
         Records(roots).experiment("x")
     path.write_text("{")
     with pytest.raises(RecordsError, match=r"x\.json is damaged"):

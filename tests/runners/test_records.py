@@ -29,9 +29,9 @@ ROWS = {
     ],
     "evals": [(0, 0.0, "train", "loss", NAN, 0.0), (2, 0.5, "geprüft", "", -INF, 2.5)],
     "spectra": [
-        (0, "factor", "gram", [1.0, NAN, INF], 1e-6, NAN, 0.0, NAN, 0),
-        (2, "", "gram", [], 0.0, 1.0, 1.0, 0.0, 2**40),
-        (2, "window", "gram", [3.0], 0.0, 1.0, 1.0, 0.0, -1),
+        (0, "factor", "gram", [1.0, NAN, INF], 1e-6, NAN, 0.0, NAN, 0, 7),
+        (2, "", "gram", [], 0.0, 1.0, 1.0, 0.0, 2**40, 0),
+        (2, "window", "gram", [3.0], 0.0, 1.0, 1.0, 0.0, -1, 499),
     ],
 }
 
@@ -117,7 +117,7 @@ def test_a_damaged_part_is_named(run_dir):
     assert len(read(run_dir, "evals")) == 2
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_schema_version_is_refused_everywhere(version, run_dir):
     path = run_dir / "manifest.json"
     path.write_text(json.dumps({"schema_version": version}))
@@ -125,7 +125,7 @@ def test_another_schema_version_is_refused_everywhere(version, run_dir):
         with pytest.raises(RecordsError) as error:
             reader(run_dir)
         assert str(error.value) == (
-            f"{path} has schema version {version}; this version of Kappa reads 1"
+            f"{path} has schema version {version}; this version of Kappa reads 1 and 2"
         )
 
 
@@ -171,13 +171,14 @@ def test_runs_are_found_below_a_root_or_at_it(run_dir):
 
 
 def test_a_spectrum_is_summed_up_above_its_resolution():
-    row = spectrum_row(3, "window", "gram", [1e-9, 1.0, 4.0], 1e-6, 0.5, 2)
+    row = spectrum_row(3, "window", "gram", [1e-9, 1.0, 4.0], 1e-6, 0.5, 2, 19)
     named = dict(zip(TABLES["spectra"].names, row, strict=True))
     assert named["eigenvalues"] == [1e-9, 1.0, 4.0]
     assert named["condition_number"] == 4.0
     # exp of the entropy of (1/5, 4/5), in closed form; rounding of a few operations.
     assert named["effective_rank"] == pytest.approx(5 / 4**0.8, rel=1e-14)
     assert (named["step"], named["root_residual"], named["fallbacks"]) == (3, 0.5, 2)
+    assert named["staleness"] == 19
 
 
 @pytest.mark.parametrize(
@@ -197,4 +198,24 @@ def test_equal_eigenvalues_have_full_rank_and_condition_one():
 
 def test_statuses_are_those_of_the_schema():
     assert records.STATUSES == ("finished", "diverged", "failed", "interrupted")
-    assert records.SCHEMA_VERSION == 1
+    assert records.SCHEMA_VERSION == 2
+
+
+def test_records_of_version_one_are_read_with_their_missing_column_null(run_dir, monkeypatch):
+    """Written as version 1 wrote them: no `staleness`."""
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 1)
+    schema = TABLES["spectra"]
+    monkeypatch.setitem(TABLES, "spectra", schema.remove(schema.get_field_index("staleness")))
+    write_manifest(run_dir, {"status": "interrupted"})
+    writer = RecordWriter(run_dir)
+    writer.add("spectra", ROWS["spectra"][2][:-1])
+    writer.flush()
+    monkeypatch.undo()
+    assert read_manifest(run_dir)["schema_version"] == 1
+    assert read(run_dir, "spectra") == [(*ROWS["spectra"][2][:-1], None)]
+    # And where such a run is continued.
+    writer = RecordWriter(run_dir, num_parts=1)
+    writer.add("spectra", ROWS["spectra"][2])
+    writer.flush()
+    write_manifest(run_dir, {"status": "finished"})
+    assert [row[-1] for row in read(run_dir, "spectra")] == [None, 499]

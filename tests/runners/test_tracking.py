@@ -98,7 +98,7 @@ def make_blocks():
         ],
         "spectra": [
             spectrum_row(3, "gram", "gram", eigenvalues, 1e-6, 1e-12, 0),
-            spectrum_row(3, "layer/left", "factor", [2.0, 2.0], 0.0, math.nan, 1),
+            spectrum_row(3, "layer/left", "factor", [2.0, 2.0], 0.0, math.nan, 1, 5),
             spectrum_row(4, "gram", "gram", [0.0, -1.0], 1e-6, math.nan, 2),
         ],
     }
@@ -122,11 +122,12 @@ def expected_history(blocks):
             at = history.setdefault(step, {})
             at[f"{split}/{metric}"] = value
             at[f"{split}/epoch"], at[f"{split}/train_seconds"] = epoch, seconds
-        for step, name, _, _, resolution, condition, rank, residual, fallbacks in block["spectra"]:
+        for row in block["spectra"]:
+            step, name, _, _, resolution, condition, rank, residual, fallbacks, staleness = row
             at, prefix = history.setdefault(step, {}), f"spectra/{name}"
             at[f"{prefix}/resolution"], at[f"{prefix}/root_residual"] = resolution, residual
             at[f"{prefix}/condition_number"], at[f"{prefix}/effective_rank"] = condition, rank
-            at[f"{prefix}/fallbacks"] = fallbacks
+            at[f"{prefix}/fallbacks"], at[f"{prefix}/staleness"] = fallbacks, staleness
     return history
 
 
