@@ -1,6 +1,7 @@
 """Optimizers with the `torch.optim` contract, and what adapts any of them to a model."""
 
 from optimizers.adagrad_bma import AdagradBMA
+from optimizers.adam_norm_grad import AdamNormGrad
 from optimizers.build import build, describe_groups, numerics_versions
 from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
@@ -8,13 +9,16 @@ from optimizers.ggt_authors import GGTAuthors
 from optimizers.ggt_hard_window import GGTHardWindow
 from optimizers.kradagrad import KrADagrad
 from optimizers.kradagrad_star import KrADagradStar
+from optimizers.lars import LARS
 from optimizers.routing import Routed
 from optimizers.shampoo import Shampoo
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
 
 __all__ = [
     "GGT",
+    "LARS",
     "AdagradBMA",
+    "AdamNormGrad",
     "FullMatrixAdagrad",
     "GGTAuthors",
     "GGTHardWindow",

@@ -1,7 +1,7 @@
 """The table through which every optimizer in conf/optimizer goes, found by its file.
 
-What others' classes do not promise is in `EXEMPT`, with the reason; ours have no exemption but the
-readings that are unstable as printed.
+What others' classes, or the method itself, do not promise is in `EXEMPT`, with the reason; a
+reading that is unstable as printed is exempt from float32.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ EXEMPT: dict[str, dict[str, str]] = {
     "half": {
         "adadelta": "its first steps are smaller than bfloat16 resolves",
         **dict.fromkeys(("adam", "adamw", "rmsprop", "soap"), "eps=1e-8 is 0 in float16"),
+        "lars": "its steps, 1e-4 of a weight's norm, are smaller than bfloat16 resolves",
     },
+    "huge": {"lars": "cuts the gradient's entries after it has divided by their norm"},
 }
 
 # Small enough for the steepest curvature here, 1400, of Rosenbrock's function at its start.

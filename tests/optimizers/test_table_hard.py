@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from tests.optimizers.table import (
+    EXEMPT,
     OURS,
     Network,
     Shapes,
     cases,
+    config_of,
     descend,
     make_small,
     names,
@@ -89,14 +91,16 @@ HARD = {
 @our_cases
 def test_survives(name, dtype, kind):
     model = Shapes(dtype)
-    optimizer = make_small(name, model, dtype, lr=LR)
+    no_decay = {"weight_decay": 0.0} if "weight_decay" in config_of(name) else {}
+    optimizer = make_small(name, model, dtype, lr=LR, **no_decay)
     start = [p.detach().clone() for p in model.parameters()]
     for _ in range(5):
         take_step(optimizer, with_gradient(model, HARD[kind]))
     moved = [not torch.equal(p, q) for p, q in zip(model.parameters(), start, strict=True)]
     if kind == "zero":
         assert not any(moved)
-    elif kind != "tiny":  # where a step is in proportion to the gradient, 1e-20 is lost in a sum
+    elif kind != "tiny" and name not in EXEMPT.get(kind, {}):
+        # Where a step is in proportion to the gradient, 1e-20 is lost in a sum.
         assert all(moved) or fallbacks(optimizer.state_dict()["state"]) > 0
     start = [p.detach().clone() for p in model.parameters()]
     for _ in range(3):
