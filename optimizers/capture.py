@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from optimizers.base import require
+from optimizers.capture_lstm import rng_state
 from optimizers.capture_rules import Call, samples_of, weights_of
 from optimizers.samples import Samples
 
@@ -59,7 +60,7 @@ class Layer:
     Attributes:
         path: of the module.
         module: the owner.
-        names: the module's attributes: that of the weight and, where there is one, of the bias.
+        names: of the weight within the module and, where there is one, of the bias.
     """
 
     path: str
@@ -68,15 +69,15 @@ class Layer:
 
     @property
     def weight(self) -> nn.Parameter:
-        return getattr(self.module, self.names[0])
+        return self.module.get_parameter(self.names[0])
 
     @property
     def bias(self) -> nn.Parameter | None:
-        return getattr(self.module, self.names[1]) if len(self.names) > 1 else None
+        return self.module.get_parameter(self.names[1]) if len(self.names) > 1 else None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        return [getattr(self.module, name) for name in self.names]
+        return [self.module.get_parameter(name) for name in self.names]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,14 +96,16 @@ def find_layers(model: nn.Module, parameters: Sequence[Tensor]) -> list[Layer]:
     owners: dict[int, int] = {}
     for _, parameter in model.named_parameters(remove_duplicate=False):
         owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    layers = []
+    layers: dict[int, Layer] = {}
     for path, module in model.named_modules():
         for names in weights_of(module):
-            weight = getattr(module, names[0])
-            own = [name for name in names if id(getattr(module, name)) in wanted]
-            if names[0] in own and owners[id(weight)] == 1 and weight.numel() > 0:
-                layers.append(Layer(path, module, tuple(own)))
-    return layers
+            weight = module.get_parameter(names[0])
+            own = tuple(name for name in names if id(module.get_parameter(name)) in wanted)
+            fits = names[0] in own and owners[id(weight)] == 1 and weight.numel() > 0
+            # A module that uses its children's weights itself comes before them.
+            if fits and id(weight) not in layers:
+                layers[id(weight)] = Layer(path, module, own)
+    return list(layers.values())
 
 
 @dataclass
@@ -171,8 +174,12 @@ def record_calls(
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         for module, path in {layer.module: layer.path for layer in layers}.items():
             calls = recording.calls.setdefault(id(module), [])
-            handle = module.register_forward_hook(_Watch(path, calls), with_kwargs=True)
-            stack.callback(handle.remove)
+            watch = _Watch(path, calls)
+            handles = [module.register_forward_hook(watch, with_kwargs=True)]
+            if getattr(module, "dropout", 0.0):
+                handles.append(module.register_forward_pre_hook(watch.note_generator))
+            for handle in handles:
+                stack.callback(handle.remove)
         yield recording
 
 
@@ -182,13 +189,18 @@ class _Watch:
     def __init__(self, path: str, calls: list[Call]) -> None:
         self.path = path
         self.calls = calls
+        self.generator_state: Tensor | None = None
+
+    def note_generator(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Keep the state of the generator that the call will draw its dropout from."""
+        self.generator_state = rng_state(next(module.parameters()).device)
 
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         if not torch.is_grad_enabled():
             return
-        call = Call.of(self.path, args, kwargs, output)
+        call = Call.of(self.path or "the model", args, kwargs, output, self.generator_state)
         self.calls.append(call)
         for index, tensor in enumerate(call.outputs_of(output)):
             if tensor.requires_grad:

@@ -5,128 +5,16 @@ A new kind of module needs one `weights_of` and one `samples_of`, and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from functools import singledispatch
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optimizers.samples import DenseSamples, OuterSamples, Samples, bias_column
-
-
-@dataclass
-class Call:
-    """One call of a module: what it was given, and the loss's gradient by each tensor it gave.
-
-    Attributes:
-        path: of the module, for messages.
-        args, kwargs: of the call, detached.
-        grads: gradient by each tensor among the outputs; None where the loss ignores it.
-        batch_dim: dimension of the samples, unless the module itself says where they are.
-        start, stop: the samples wanted; `num_samples` in all.
-        scale: factor of each sample's gradients that makes them those of its own loss.
-        dtype: of the samples.
-        memo: results that several weights of the module share.
-    """
-
-    path: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    grads: list[Tensor | None]
-    batch_dim: int = 0
-    num_samples: int = 1
-    start: int = 0
-    stop: int = 1
-    scale: Tensor | None = None
-    dtype: torch.dtype = torch.float32
-    memo: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Call:
-        count = sum(1 for _ in tensors_in(output))
-        return cls(path, detached(args), detached(kwargs), [None] * count)
-
-    @staticmethod
-    def outputs_of(output: Any) -> list[Tensor]:
-        return list(tensors_in(output))
-
-    def note(self, index: int) -> Callable[[Tensor], None]:
-        """A hook that keeps the gradient of output `index`."""
-
-        def keep(grad: Tensor) -> None:
-            self.grads[index] = grad.detach()
-
-        return keep
-
-    def counts(self) -> bool:
-        """Whether the loss depends on what the call gave."""
-        return any(grad is not None for grad in self.grads)
-
-    def sliced(
-        self, recording: Any, start: int, stop: int, scale: Tensor, dtype: torch.dtype
-    ) -> Call:
-        """The call with the samples that are wanted of it."""
-        return replace(
-            self,
-            batch_dim=recording.batch_dim,
-            num_samples=recording.num_samples,
-            start=start,
-            stop=stop,
-            scale=scale,
-            dtype=dtype,
-            memo=self.memo,
-        )
-
-    def batch_first(self, tensor: Tensor, dim: int) -> Tensor:
-        """The wanted samples of `tensor`, whose samples lie along `dim`, in front.
-
-        Raises:
-            ValueError: if there are not num_samples of them.
-        """
-        if not -tensor.ndim <= dim < tensor.ndim or tensor.shape[dim] != self.num_samples:
-            raise ValueError(
-                f"{self.path or 'the model'} must be given its {self.num_samples} samples along "
-                f"dimension {dim}, got shape {tuple(tensor.shape)}"
-            )
-        return tensor.movedim(dim, 0)[self.start : self.stop]
-
-    def deltas(self, index: int, dim: int) -> Tensor:
-        """Gradient of each sample's own loss by output `index`, samples in front."""
-        grad = self.batch_first(self.grads[index], dim).to(self.dtype)
-        scale = self.scale[self.start : self.stop].to(grad)
-        return grad * scale.view(-1, *[1] * (grad.ndim - 1))
-
-
-def tensors_in(value: Any) -> Iterable[Tensor]:
-    """Tensors of nested tuples, lists and dicts, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-
-
-def detached(value: Any) -> Any:
-    """The same value with its tensors detached."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, dict):
-        return {key: detached(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return tuple(detached(item) for item in value)
-    return value
-
-
-def first_input(call: Call) -> Tensor:
-    """The tensor that a module of one input was given, by position or by name."""
-    return next(iter(tensors_in((call.args, call.kwargs))))
-
+from optimizers.capture_call import Call, first_input
+from optimizers.capture_generic import gradients_by_sample
+from optimizers.capture_lstm import gate_deltas
+from optimizers.samples import DenseSamples, LookupSamples, OuterSamples, Samples, bias_column
 
 # ---------------------------------------------------------------- which weights a module has
 
@@ -155,13 +43,50 @@ def _(module: nn.Module) -> list[tuple[str, ...]]:
     return []
 
 
+@weights_of.register(nn.Embedding)
+def _(module: nn.Embedding) -> list[tuple[str, ...]]:
+    # Divided by how often the whole batch looks a row up, a gradient belongs to no sample.
+    return [] if module.scale_grad_by_freq else [("weight",)]
+
+
+@weights_of.register(nn.LSTM)
+def _(module: nn.LSTM) -> list[tuple[str, ...]]:
+    if module.proj_size:
+        return []
+    kinds = [("weight_ih", "bias_ih"), ("weight_hh", "bias_hh")]
+    return [
+        tuple(f"{name}_l{layer}{end}" for name in (kind if module.bias else kind[:1]))
+        for layer in range(module.num_layers)
+        for end in (("", "_reverse") if module.bidirectional else ("",))
+        for kind in kinds
+    ]
+
+
+@weights_of.register(nn.MultiheadAttention)
+def _(module: nn.MultiheadAttention) -> list[tuple[str, ...]]:
+    # It reads the weights of its child `out_proj` without calling it.
+    names = ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"]
+    weights = [(name,) for name in names if getattr(module, name) is not None]
+    biased = module.in_proj_bias is not None
+    if biased and module.in_proj_weight is not None:
+        weights[0] = ("in_proj_weight", "in_proj_bias")
+    return [*weights, ("out_proj.weight", "out_proj.bias") if biased else ("out_proj.weight",)]
+
+
 # ---------------------------------------------------------------- what its samples are
 
 
 @singledispatch
 def samples_of(module: nn.Module, names: tuple[str, ...], call: Call) -> Samples:
-    """Per-sample gradients of the matrix with these names, from one call of the module."""
-    raise ValueError(f"{call.path} must be a module with a rule, got {type(module).__name__}")
+    """Per-sample gradients of the matrix with these names, from one call of the module.
+
+    Here, for modules without a rule of their own, by calling them again.
+    """
+    gradients = gradients_by_sample(module, names, call)
+    matrices = gradients[0].flatten(2)
+    if len(names) > 1:
+        matrices = torch.cat([matrices, gradients[1].unsqueeze(-1)], dim=2)
+    return DenseSamples(matrices)
 
 
 @samples_of.register(nn.Linear)
@@ -179,7 +104,7 @@ def _(module: nn.Conv2d, names: tuple[str, ...], call: Call) -> Samples:
     patches = F.unfold(x, module.kernel_size, dilation=module.dilation, stride=module.stride)
     deltas = call.deltas(0, 0).flatten(2).mT
     if module.groups == 1:
-        return outer(patches.mT, deltas, names)
+        return outer(patches.mT, deltas, names, sequential=False)
     num_samples, kappa, m = deltas.shape
     by_group = deltas.reshape(num_samples, kappa, module.groups, -1).permute(0, 2, 3, 1)
     gradients = by_group @ patches.view(num_samples, module.groups, -1, kappa).mT
@@ -189,7 +114,25 @@ def _(module: nn.Conv2d, names: tuple[str, ...], call: Call) -> Samples:
     return DenseSamples(gradients)
 
 
-def outer(activations: Tensor, deltas: Tensor, names: tuple[str, ...]) -> OuterSamples:
+@samples_of.register(nn.Embedding)
+def _(module: nn.Embedding, names: tuple[str, ...], call: Call) -> Samples:
+    indices = call.batch_first(first_input(call), call.batch_dim).flatten(1)
+    if module.padding_idx is not None:
+        indices = torch.where(indices == module.padding_idx, -1, indices)
+    deltas = call.deltas(0, call.batch_dim).reshape(*indices.shape, -1)
+    return LookupSamples(indices, deltas, module.num_embeddings)
+
+
+@samples_of.register(nn.LSTM)
+def _(module: nn.LSTM, names: tuple[str, ...], call: Call) -> Samples:
+    activations, deltas = gate_deltas(module, call)[names[0]]
+    return outer(activations, deltas, names)
+
+
+def outer(
+    activations: Tensor, deltas: Tensor, names: tuple[str, ...], sequential: bool = True
+) -> OuterSamples:
     """Samples of [W b] from activations (B, kappa, n) and deltas (B, ..., m)."""
     deltas = deltas.flatten(1, -2) if deltas.ndim > 2 else deltas[:, None]
-    return OuterSamples(bias_column(activations) if len(names) > 1 else activations, deltas)
+    inputs = bias_column(activations) if len(names) > 1 else activations
+    return OuterSamples(inputs, deltas, sequential)

@@ -39,6 +39,10 @@ class Samples(ABC):
         G = self.gradients().flatten(0, 1)
         return G.T @ G
 
+    def by_position(self) -> Samples:
+        """The same with each position of a sequence as a sample, where there are such."""
+        return self
+
     def rank_one(self) -> tuple[Tensor, Tensor] | None:
         """(activations (B, n), deltas (B, m)) with G_i = delta_i activation_i^T, if kappa = 1."""
         return None
@@ -80,11 +84,13 @@ class OuterSamples(Samples):
     Args:
         activations: A, shape (B, kappa, n): what the layer was given at each position.
         deltas: D, shape (B, kappa, m): gradient of the sample's loss by what the layer gave.
+        sequential: positions are those of a sequence, and not of an image.
     """
 
-    def __init__(self, activations: Tensor, deltas: Tensor) -> None:
+    def __init__(self, activations: Tensor, deltas: Tensor, sequential: bool = True) -> None:
         self.activations = activations
         self.deltas = deltas
+        self.sequential = sequential
 
     def __len__(self) -> int:
         return len(self.deltas)
@@ -116,10 +122,12 @@ class OuterSamples(Samples):
     @classmethod
     def total(cls, parts: Sequence[OuterSamples]) -> OuterSamples:
         activations = torch.cat([part.activations for part in parts], dim=1)
-        return cls(activations, torch.cat([part.deltas for part in parts], dim=1))
+        deltas = torch.cat([part.deltas for part in parts], dim=1)
+        return cls(activations, deltas, parts[0].sequential)
 
     def by_position(self) -> OuterSamples:
-        """The same with each position as a sample of its own: B kappa of them, kappa = 1."""
+        if not self.sequential:
+            return self
         return OuterSamples(
             self.activations.flatten(0, 1)[:, None], self.deltas.flatten(0, 1)[:, None]
         )
@@ -169,6 +177,10 @@ class LookupSamples(Samples):
         same = (self.indices.unsqueeze(-1) == self.indices.unsqueeze(-2)).to(self.deltas.dtype)
         return self.deltas.flatten(0, 1).T @ (same @ self.deltas).flatten(0, 1)
 
+    def rows(self, indices: Tensor, scale: float = 1.0) -> Samples:
+        hits = (indices[:, None] == self.indices[:, None]).to(self.deltas.dtype)
+        return DenseSamples(scale * (hits @ self.deltas))
+
     def columns(self, indices: Tensor, scale: float = 1.0) -> Samples:
         return LookupSamples(self.indices, scale * self.deltas[..., indices], self.num_rows)
 
@@ -179,7 +191,6 @@ class LookupSamples(Samples):
         return cls(indices, deltas, parts[0].num_rows)
 
     def by_position(self) -> LookupSamples:
-        """The same with each position as a sample of its own."""
         deltas = self.deltas.flatten(0, 1)[:, None]
         return LookupSamples(self.indices.flatten()[:, None], deltas, self.num_rows)
 
