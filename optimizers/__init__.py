@@ -3,6 +3,7 @@
 from optimizers.adagrad_bma import AdagradBMA
 from optimizers.adam_norm_grad import AdamNormGrad
 from optimizers.build import build, describe_groups, numerics_versions
+from optimizers.capture import RecordsSamples
 from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors
@@ -10,6 +11,7 @@ from optimizers.ggt_hard_window import GGTHardWindow
 from optimizers.kradagrad import KrADagrad
 from optimizers.kradagrad_star import KrADagradStar
 from optimizers.lars import LARS
+from optimizers.ng_plus import NGPlus
 from optimizers.routing import Routed
 from optimizers.shampoo import Shampoo
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
@@ -24,6 +26,8 @@ __all__ = [
     "GGTHardWindow",
     "KrADagrad",
     "KrADagradStar",
+    "NGPlus",
+    "RecordsSamples",
     "ReportsSpectra",
     "Routed",
     "Shampoo",

@@ -1,0 +1,277 @@
+"""Optimizers that precondition each layer's gradient, in front of momentum."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optimizers.base import PreconditionedOptimizer, require
+from optimizers.capture import Layer, Recording, find_layers, record_calls
+
+Group = dict[str, Any]
+
+
+@dataclass
+class Bucket:
+    """Layers of one parameter group whose matrices have one shape; their state is stacked.
+
+    Attributes:
+        key: of the state.
+        index: number of the parameter group that holds the weights.
+        layers: N of them.
+        names: of the layers, for messages and spectra.
+    """
+
+    key: str
+    index: int
+    layers: list[Layer]
+    names: list[str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n) of each matrix, biases included."""
+        return self.layers[0].shape
+
+    def gradients(self, dtype: torch.dtype) -> Tensor:
+        """Matrices [W b] of gradients, shape (N, m, n); zeros where there is none."""
+        m = self.shape[0]
+        G = torch.stack([_grad(layer.weight, dtype).reshape(m, -1) for layer in self.layers])
+        if self.layers[0].bias is None:
+            return G
+        biases = torch.stack([_grad(layer.bias, dtype) for layer in self.layers])
+        return torch.cat([G, biases.unsqueeze(-1)], dim=2)
+
+    def values(self, dtype: torch.dtype) -> Tensor:
+        """Matrices [W b] of parameters, shape (N, m, n), a copy."""
+        rows = [[p.reshape(len(p), -1) for p in layer.parameters] for layer in self.layers]
+        return torch.stack([torch.cat(row, dim=1).to(dtype) for row in rows])
+
+    def split(self, matrices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each parameter with its part of (N, m, n), in the parameter's shape."""
+        for layer, matrix in zip(self.layers, matrices, strict=True):
+            weight = layer.weight
+            if layer.bias is None:
+                yield weight, matrix.view_as(weight)
+            else:
+                yield weight, matrix[:, :-1].reshape(weight.shape)
+                yield layer.bias, matrix[:, -1]
+
+    def active(self) -> list[int]:
+        """Numbers of the layers whose weight has a gradient."""
+        return [i for i, layer in enumerate(self.layers) if layer.weight.grad is not None]
+
+
+class LayerwiseOptimizer(PreconditionedOptimizer):
+    """Abstract: v <- momentum v + D, x <- (1 - lr weight_decay) x - lr v, D made layer by layer.
+
+    Parameters that belong to no layer (norms, biases without their weight, weights with fewer than
+    two dimensions or of several modules) have D = g: plain momentum. `describe` lists them.
+
+    Subclasses give `_wants`, `_digest` (what becomes of a recorded pass) and `_directions`.
+    State: `state[parameter]["momentum_buffer"]` in the parameter's dtype, float32 at least, if
+    momentum > 0; `state["shared"]` with the number of steps and of fallbacks; that of a bucket of
+    layers under the bucket's key.
+
+    Args:
+        params: parameters or groups.
+        model: the module that owns them; its layers are recorded.
+        defaults: options of a group.
+    Raises:
+        ValueError: if `model` is no module.
+    """
+
+    needs_model = True
+
+    def __init__(self, params: Iterable[Any], model: nn.Module, defaults: Group) -> None:
+        module = isinstance(model, nn.Module)
+        require(module, "model", "the torch.nn.Module that is trained", type(model).__name__)
+        self.model = model
+        self.buckets: list[Bucket] = []
+        self._built = self._recorded = False
+        self._pending: dict[Any, Any] = {}
+        super().__init__(params, defaults)
+        self._built = True
+        self._add_layers(0)
+
+    @abstractmethod
+    def _wants(self, bucket: Bucket) -> bool:
+        """Whether the coming step needs samples of the bucket's layers."""
+
+    @abstractmethod
+    def _digest(self, bucket: Bucket, recording: Recording) -> None:
+        """Add a recorded pass to `_pending`, for the coming step; little of it may stay alive."""
+
+    @abstractmethod
+    def _directions(self, work: list[tuple[Bucket, list[int], Tensor]]) -> list[Tensor] | None:
+        """Directions D (A, m, n) of the buckets' active layers, from their gradients (A, m, n).
+
+        Commits its statistics; None, with nothing committed, where they would not be finite.
+        """
+
+    def __getstate__(self) -> dict[str, Any]:
+        # torch keeps only groups and state.
+        own = ("model", "buckets", "_built", "_recorded", "_pending")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
+    def add_param_group(self, param_group: Group) -> None:
+        super().add_param_group(param_group)
+        if self._built:
+            self._add_layers(len(self.param_groups) - 1)
+
+    def describe(self) -> dict[str, list[str]]:
+        """Names of the layers that are preconditioned, and of parameters with plain momentum."""
+        taken = {id(p) for b in self.buckets for layer in b.layers for p in layer.parameters}
+        names = _names(self.param_groups, self.model)
+        return {
+            "preconditioned": [name for bucket in self.buckets for name in bucket.names],
+            "plain": [name for key, name in names.items() if key not in taken],
+        }
+
+    def wants_samples(self) -> bool:
+        """Whether the coming step renews the curvature: `record` the passes before it."""
+        return any(self._wants(bucket) for bucket in self.buckets)
+
+    @contextlib.contextmanager
+    def record(self, num_samples: int, batch_dim: int, weights: Tensor) -> Iterator[None]:
+        """Record a forward and backward pass; see `RecordsSamples`. Several a step add up.
+
+        Raises:
+            ValueError: if `weights` has not num_samples numbers, or a layer that the loss depends
+                on cannot be recorded; names the layer's module.
+        """
+        wanting = [bucket for bucket in self.buckets if self._wants(bucket)]
+        layers = [layer for bucket in wanting for layer in bucket.layers]
+        with record_calls(layers, num_samples, batch_dim, weights) as recording:
+            yield
+        try:
+            # Autocast would multiply statistics in bfloat16.
+            with torch.no_grad(), torch.autocast(weights.device.type, enabled=False):
+                for bucket in wanting:
+                    self._digest(bucket, recording)
+        except ValueError:
+            self._pending.clear()
+            raise
+        self._recorded = True
+
+    def _update(self) -> None:
+        shared = self.state["shared"]
+        if not shared:
+            shared.update(steps=0, fallbacks=0)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel() > 0]
+        if not gradients:
+            return
+        for gradient in gradients:
+            dense = gradient.layout is torch.strided
+            require(dense, "gradients", "dense", f"layout {gradient.layout}")
+        work = []
+        for bucket in self.buckets:
+            active = bucket.active()
+            if active:
+                G = bucket.gradients(self._dtype(bucket))
+                work.append((bucket, active, G if len(active) == len(G) else G[active]))
+        for bucket, *_ in work:
+            if self._wants(bucket) and not self._recorded:
+                raise ValueError(
+                    f"step {shared['steps']} must follow a pass inside optimizer.record("
+                    f"num_samples, batch_dim, weights), as wants_samples() said: the curvature of "
+                    f"{bucket.names[0]} is to be renewed, got no record"
+                )
+        try:
+            # One host synchronisation: the largest absolute value is NaN or infinite if any is.
+            finite = bool(torch.stack(torch._foreach_norm(gradients, torch.inf)).isfinite().all())
+            directions = self._directions(work) if finite else None
+        finally:
+            self._pending.clear()
+            self._recorded = False
+        if directions is None:
+            shared["fallbacks"] += 1
+            return
+        shared["steps"] += 1
+        self._descend(work, directions)
+
+    def _descend(self, work: list[tuple[Bucket, list[int], Tensor]], D: list[Tensor]) -> None:
+        """Momentum, weight decay and the step itself, in place."""
+        updates: dict[Tensor, Tensor] = {}
+        for (bucket, active, _), directions in zip(work, D, strict=True):
+            picked = Bucket(bucket.key, bucket.index, [bucket.layers[i] for i in active], [])
+            updates.update(picked.split(directions))
+        for group in self.param_groups:
+            lr, momentum, decay = float(group["lr"]), float(group["momentum"]), self._decay(group)
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            steps = [updates.get(p, p.grad).to(_at_least_float32(p.dtype)) for p in params]
+            if momentum:
+                buffers = [self._buffer(p) for p in params]
+                torch._foreach_mul_(buffers, momentum)
+                torch._foreach_add_(buffers, steps)
+                steps = buffers
+            if decay:
+                torch._foreach_mul_(params, 1 - lr * decay)
+            torch._foreach_add_(params, steps, alpha=-lr)
+
+    def _decay(self, group: Group) -> float:
+        """Coefficient of the decoupled weight decay."""
+        return float(group["weight_decay"])
+
+    def _buffer(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            dtype = _at_least_float32(parameter.dtype)
+            state["momentum_buffer"] = torch.zeros_like(parameter, dtype=dtype)
+        return state["momentum_buffer"]
+
+    def _dtype(self, bucket: Bucket) -> torch.dtype:
+        """dtype in which the bucket's gradients are multiplied."""
+        return _at_least_float32(bucket.layers[0].weight.dtype)
+
+    def _layers(self, parameters: list[Tensor]) -> list[Layer]:
+        """Layers to precondition among these parameters."""
+        return find_layers(self.model, parameters)
+
+    def _add_layers(self, first_group: int) -> None:
+        groups = self.param_groups[first_group:]
+        parameters = [p for group in groups for p in group["params"]]
+        for parameter in parameters:
+            require(not parameter.is_complex(), "parameters", "real", f"dtype {parameter.dtype}")
+        where = {id(p): i for i, group in enumerate(self.param_groups) for p in group["params"]}
+        names = _names(self.param_groups, self.model)
+        by_key = {bucket.key: bucket for bucket in self.buckets}
+        for layer in self._layers(parameters):
+            index, (m, n) = where[id(layer.weight)], layer.shape
+            bias = "" if layer.bias is None else " with bias"
+            dtype = str(layer.weight.dtype).removeprefix("torch.")
+            key = f"group {index}, {m} x {n}{bias}, {dtype}"
+            if key not in by_key:
+                by_key[key] = Bucket(key, index, [], [])
+                self.buckets.append(by_key[key])
+            by_key[key].layers.append(layer)
+            by_key[key].names.append(names[id(layer.weight)])
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _grad(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    if parameter.grad is None:
+        return torch.zeros_like(parameter, dtype=dtype)
+    return parameter.grad.to(dtype)
+
+
+def _names(groups: list[Group], model: nn.Module) -> dict[int, str]:
+    """Names of all parameters by identity, in order: the group's, the model's, or a number."""
+    known = {id(p): name for name, p in model.named_parameters()}
+    names: dict[int, str] = {}
+    for group in groups:
+        given = group.get("param_names") or [None] * len(group["params"])
+        for parameter, name in zip(group["params"], given, strict=True):
+            names[id(parameter)] = name or known.get(id(parameter), f"parameter {len(names)}")
+    return names

@@ -1,0 +1,148 @@
+"""The state of NG+'s curvature over a bucket of layers: renewed, inverted, applied, looked at.
+
+Dense: `factor` and `inverse`, both (N, s, p, p). Low rank: `basis` U (N, k, b), `core`
+(damping I + U^T U)^-1 and, where the system is sketched, `rows`. Both: `damping`, that of the
+inverse, and `refreshed`, the step at which each layer's inverse was made, -1 for none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers.linalg.inverse import damped_inverse
+from optimizers.linalg.sketch import sketched_core, sketched_product
+from optimizers.linalg.woodbury import woodbury_core, woodbury_product
+from optimizers.ng_plus_curvature import Side
+
+State = dict[str, Any]
+
+
+def initial_state(
+    num_layers: int,
+    side: Side,
+    initial: float,
+    damping: float,
+    dtypes: dict[str, torch.dtype],
+    device: torch.device,
+) -> State:
+    """L = initial I and its damped inverse."""
+    s, p = side.num_blocks, side.block_size
+    eye = torch.eye(p, device=device).expand(num_layers, s, p, p)
+    return {
+        "factor": (initial * eye).to(dtypes["statistics"]),
+        "inverse": (eye / (initial + damping)).to(dtypes["apply"]),
+        "damping": damping,
+        "refreshed": [-1] * num_layers,
+    }
+
+
+def dense_factor(state: State, side: Side) -> Tensor:
+    """L in blocks, shape (N, s, p, p), whichever form the state has."""
+    if "basis" not in state:
+        return state["factor"]
+    return side.gram(state["basis"])
+
+
+def with_factor(state: State, side: Side, active: list[int], new: Tensor) -> State:
+    """The state with L of the active layers replaced; the inverse stays as it was."""
+    old = dense_factor(state, side)
+    factor = put(old, active, new.to(old.dtype))
+    if "basis" not in state:
+        return {**state, "factor": factor}
+    eye = torch.eye(side.size, dtype=old.dtype, device=old.device).expand_as(old[:, 0])
+    inverse = apply(state, side, eye, list(range(len(old))))[:, None]
+    rest = {key: state[key] for key in ("damping", "refreshed")}
+    return {"factor": factor, "inverse": inverse.to(state["core"].dtype), **rest}
+
+
+def is_finite(states: list[State]) -> Tensor:
+    """Whether the statistics are, a tensor; a semidefinite matrix is finite if its trace is."""
+    traces = [
+        state["basis"].float().square().sum()
+        if "basis" in state
+        else state["factor"].diagonal(dim1=-2, dim2=-1).float().sum()
+        for state in states
+    ]
+    return torch.stack(traces).isfinite().all()
+
+
+def with_inverse(
+    state: State, active: list[int], damping: float, step: int, dtypes: dict[str, torch.dtype]
+) -> tuple[State, int]:
+    """The state with the active layers inverted anew, and the number of fallbacks.
+
+    What has no finite inverse, not even in float64, keeps its old one.
+    """
+    if "basis" in state:
+        U = state["basis"].to(dtypes["root"])
+        rows = state.get("rows")
+        result = woodbury_core(U, damping) if rows is None else sketched_core(U, rows, damping)
+        name = "core"
+    else:
+        factor = state["factor"][active] if len(active) < len(state["factor"]) else state["factor"]
+        result = damped_inverse(factor.to(dtypes["root"]), damping)
+        name = "inverse"
+    made = result.inverse.to(dtypes["apply"])
+    num_failed = 0
+    if result.num_retries or result.failed.any():
+        failed = result.failed.flatten(1).any(1) if result.failed.ndim > 1 else result.failed
+        good = [k for k, bad in enumerate(failed.tolist()) if not bad]
+        num_failed = len(active) - len(good)
+        active, made = [active[k] for k in good], made[good]
+    refreshed = [step if i in set(active) else at for i, at in enumerate(state["refreshed"])]
+    old = state.get(name)
+    inverse = made if old is None else put(old, active, made)
+    new = {**state, name: inverse, "damping": damping, "refreshed": refreshed}
+    return new, result.num_retries + num_failed
+
+
+def apply(state: State, side: Side, X: Tensor, active: list[int]) -> Tensor:
+    """(L + damping I)^-1 X of X (A, k, c), in the dtype of the inverse."""
+    low_rank = "basis" in state
+    root = state["core" if low_rank else "inverse"]
+    every = len(active) == len(root)
+    if not low_rank:
+        inverse = root if every else root[active]
+        return side.join(inverse @ side.cut(X.to(root.dtype)))
+    U, core = state["basis"].to(root.dtype), root
+    rows = state.get("rows")
+    if not every:
+        U, core = U[active], core[active]
+        rows = None if rows is None else rows[active]
+    if rows is None:
+        return woodbury_product(U, core, X.to(root.dtype), state["damping"])
+    return sketched_product(U, core, X.to(root.dtype), rows, state["damping"])
+
+
+def eigenvalues(state: State, side: Side, index: int) -> Tensor:
+    """Eigenvalues of one layer's L, float64 on the CPU, ascending; of low rank, the b of U^T U."""
+    if "basis" in state:
+        U = state["basis"][index].to("cpu", torch.float64)
+        return torch.linalg.eigvalsh(U.T @ U)
+    blocks = state["factor"][index].to("cpu", torch.float64)
+    last = side.size - (side.num_blocks - 1) * side.block_size
+    values = [torch.linalg.eigvalsh(blocks[:-1]).flatten()]
+    values.append(torch.linalg.eigvalsh(blocks[-1, :last, :last]))
+    return torch.cat(values).sort().values
+
+
+def residual(state: State, index: int) -> float:
+    """|(L + damping I) X - I|_F / |I|_F of the inverse X in use; NaN where it is of low rank."""
+    if "basis" in state:
+        return float("nan")
+    factor = state["factor"][index].double()
+    eye = torch.eye(factor.shape[-1], dtype=torch.float64, device=factor.device)
+    product = (factor + state["damping"] * eye) @ state["inverse"][index].double()
+    return float((product - eye).norm() / eye.expand_as(product).norm())
+
+
+def put(old: Tensor, active: list[int], new: Tensor) -> Tensor:
+    """`old` with some of its layers replaced; not in place."""
+    if len(active) == len(old):
+        return new
+    result = old.clone()
+    result[active] = new
+    return result
