@@ -20,7 +20,7 @@ from runners.preflight import measure
 from runners.progress import say
 from runners.settings import Outcome, Settings
 from runners.state import Run
-from runners.train import train
+from runners.train import check_samples, train
 
 
 def run_job(job: Job, wait: bool = False) -> Outcome:
@@ -165,6 +165,7 @@ def build_run(job: Job, saved: Mapping[str, Any] | None) -> Run:
     model = task.build_model().to(settings.device, settings.dtype)
     checkpoint.seed_rng(settings.seed)  # an optimizer may draw as soon as it is made
     optimizer = job.make_optimizer(model)
+    check_samples(task, optimizer)
     synchronize = torch.cuda.synchronize if settings.device.startswith("cuda") else None
     run = Run(
         task=task,

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from optimizers.capture import RecordsSamples
 from optimizers.telemetry import ReportsSpectra
 from runners.records import spectrum_row
 from runners.settings import Settings
@@ -88,13 +89,39 @@ def step_batches(
 def add_gradients(run: Run, batches: list) -> float:
     """Fill `.grad` with the mean gradient of the micro-batches; returns their mean loss."""
     with autocast(run.settings):
-        losses = [run.task.backward(run.model, batch) for batch in batches]
+        losses = [backward(run, batch) for batch in batches]
     if len(losses) == 1:
         return losses[0].item()
     for parameter in run.parameters:
         if parameter.grad is not None:
             parameter.grad /= len(losses)
     return torch.stack(losses).mean().item()
+
+
+def backward(run: Run, batch) -> torch.Tensor:
+    """Add a batch's gradient to `.grad`; the optimizer records the pass where it wants samples."""
+    if not wants_samples(run.optimizer):
+        return run.task.backward(run.model, batch)
+    with run.task.curvature_pass(batch) as info:
+        record = run.optimizer.record(info.num_samples, info.batch_dim, info.weights)
+        with record:
+            return run.task.backward(run.model, batch)
+
+
+def wants_samples(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer must see the samples of the coming step."""
+    return isinstance(optimizer, RecordsSamples) and optimizer.wants_samples()
+
+
+def check_samples(task, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse a task without per-sample information to an optimizer that needs it.
+
+    Raises:
+        ValueError: from the task, by its name.
+    """
+    if wants_samples(optimizer):
+        with task.curvature_pass(next(task.batches(0))):
+            pass
 
 
 def update(run: Run, batches: list, carried: dict) -> None:
@@ -173,9 +200,8 @@ def record_spectra(run: Run, before: list[torch.Tensor]) -> float:
     if isinstance(run.optimizer, ReportsSpectra):
         for s in run.optimizer.spectra():
             values = s.eigenvalues.tolist()
-            row = spectrum_row(
-                run.step, s.name, s.kind, values, s.resolution, s.root_residual, s.fallbacks
-            )
+            numbers = (s.resolution, s.root_residual, s.fallbacks, s.staleness)
+            row = spectrum_row(run.step, s.name, s.kind, values, *numbers)
             run.writer.add("spectra", row)
     changes = [p.detach() - q for p, q in zip(run.parameters, before, strict=True)]
     return length(changes)
