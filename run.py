@@ -23,6 +23,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,24 +120,15 @@ def num_threads(asked: int | None, workers: int) -> int:
     return max(1, num_cores() // workers) if asked is None else asked
 
 
-def execute(cfg: DictConfig, **context: Any):
-    """Run one job.
-
-    Raises:
-        UserError: for a value, file or combination that is not allowed; nothing is left behind.
-    """
-    from runners import preflight
+@contextlib.contextmanager
+def user_errors(runs_dir: str) -> Iterator[None]:
+    """Turn what a user can get wrong into a `UserError`, one line each."""
     from runners.checkpoint import CheckpointError
-    from runners.lifecycle import run_job
     from runners.records import RecordsError
     from tasks.data.store import DataError
 
     try:
-        job = build_job(cfg, **context)
-        if cfg.dry_run:
-            return preflight.dry_run(job)
-        # The runs of an experiment are all needed; a sweep goes on to its next job meanwhile.
-        return run_job(job, wait=context["experiment"] is not None)
+        yield
     except InstantiationException as error:
         if os.environ.get("KAPPA_DEBUG"):
             raise
@@ -148,7 +140,25 @@ def execute(cfg: DictConfig, **context: Any):
             raise
         raise UserError(messages.first_line(error)) from error
     except OSError as error:  # before training: later ones are the run's outcome
-        raise UserError(f"{error.filename or cfg.runs_dir}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or runs_dir}: {error.strerror or error}") from error
+
+
+def execute(cfg: DictConfig, **context: Any):
+    """Run one job.
+
+    Raises:
+        UserError: for a value, file or combination that is not allowed; nothing is left behind.
+    """
+    from runners import preflight
+    from runners.lifecycle import run_job
+
+    try:
+        with user_errors(cfg.runs_dir):
+            job = build_job(cfg, **context)
+            if cfg.dry_run:
+                return preflight.dry_run(job)
+            # The runs of an experiment are all needed; a sweep goes on to its next job meanwhile.
+            return run_job(job, wait=context["experiment"] is not None)
     finally:
         with contextlib.suppress(OSError):
             Path(cfg.runs_dir).rmdir()  # nothing was left in it: it was made for a lock alone

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from optimizers.buckets import Bucket
 from optimizers.linalg.powers import residual, symmetrise
@@ -66,3 +67,14 @@ def factor_spectra(
                     staleness=step if last == NO_ROOT else step - last,
                 ),
             )
+
+
+def factor_matrices(
+    bucket: Bucket, state: dict[str, Any], names: Sequence[str]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield (name, "statistic" or "root", matrix) of each block's factors and roots, views."""
+    for row, (position, number) in enumerate(zip(bucket.positions, bucket.numbers, strict=True)):
+        for mode in range(bucket.num_modes):
+            name = f"{names[position]}[{number}].mode{mode}"
+            yield name, "statistic", state[f"factor_{mode}"][row]
+            yield name, "root", state[f"root_{mode}"][row]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from optimizers import flat
 from optimizers.base import DTYPES, PreconditionedOptimizer
 from optimizers.buckets import Batch, Bucket, Workspace, fill_buckets, new_state
-from optimizers.factor_spectra import factor_spectra
+from optimizers.factor_spectra import factor_matrices, factor_spectra
 from optimizers.gradients import gradient_norms, gradients, new_bounds
 from optimizers.grafting import GRAFTS, rescale_
 from optimizers.kronecker_options import check_kronecker_options, with_dtype_names, work_dtype
@@ -20,7 +20,7 @@ from optimizers.linalg.kron import multiply_modes
 from optimizers.linalg.powers import Power
 from optimizers.momentum import MOMENTUM_RULES, START_RULES
 from optimizers.roots import NO_ROOT, ROOT_METHODS, RootJob, compute_roots, positions_due
-from optimizers.telemetry import Spectrum
+from optimizers.telemetry import Spectrum, parameter_names
 
 
 class KroneckerOptimizer(PreconditionedOptimizer):
@@ -103,31 +103,41 @@ class KroneckerOptimizer(PreconditionedOptimizer):
 
     def spectra(self) -> list[Spectrum]:
         """Each factor, "weight[0].mode1" for the second mode of the first block of a parameter."""
-        found: list[Spectrum] = []
-        first = 0
+        parts = []
+        for index, bucket, names, state in self._named_buckets():
+            group = self.param_groups[index]
+            found = factor_spectra(
+                bucket,
+                state,
+                names,
+                [self.state.get(p, {}).get("root_step", NO_ROOT) for p in group["params"]],
+                kind=self.factor_kind,
+                exponent=self._exponent(bucket.num_modes, group),
+                damping=self._root_damping(group),
+                step=self.state["shared"]["step"],
+                fallbacks=self.state["shared"]["fallbacks"],
+            )
+            parts += [(index, *part) for part in found]
+        return [part[-1] for part in sorted(parts, key=lambda part: part[:4])]
+
+    def matrices(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield (name, quantity, tensor) of each factor, root and momentum; see ReportsMatrices."""
+        for _, bucket, names, state in self._named_buckets():
+            yield from factor_matrices(bucket, state, names)
+        names, params = parameter_names(self.param_groups), flat.all_parameters(self.param_groups)
+        for name, parameter in zip(names, params, strict=True):
+            if "momentum_buffer" in self.state.get(parameter, {}):
+                yield name, "momentum", self.state[parameter]["momentum_buffer"]
+
+    def _named_buckets(self) -> Iterator[tuple[int, Bucket, list[str], dict[str, Any]]]:
+        """Yield each bucket that has a state, after its group's number, with parameter names."""
+        names = iter(parameter_names(self.param_groups))
         for index, group in enumerate(self.param_groups):
-            params = group["params"]
-            numbers = (f"parameter {first + i}" for i in range(len(params)))
-            names = group.get("param_names") or list(numbers)
-            first += len(params)
-            steps = [self.state.get(p, {}).get("root_step", NO_ROOT) for p in params]
-            parts = []
+            own = [next(names) for _ in group["params"]]
             for bucket in self._layout(index)[1]:
                 state = self.state.get(f"{index}/{bucket.key}")
                 if state is not None:
-                    parts += factor_spectra(
-                        bucket,
-                        state,
-                        names,
-                        steps,
-                        kind=self.factor_kind,
-                        exponent=self._exponent(bucket.num_modes, group),
-                        damping=self._root_damping(group),
-                        step=self.state["shared"]["step"],
-                        fallbacks=self.state["shared"]["fallbacks"],
-                    )
-            found += [part[-1] for part in sorted(parts, key=lambda part: part[:3])]
-        return found
+                    yield index, bucket, own, state
 
     def _update(self) -> None:
         shared = self._shared_state()

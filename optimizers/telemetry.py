@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,6 +40,28 @@ class ReportsSpectra(Protocol):
     """An optimizer with spectra; ask with `isinstance(optimizer, ReportsSpectra)`."""
 
     def spectra(self) -> list[Spectrum]: ...
+
+
+@runtime_checkable
+class ReportsMatrices(Protocol):
+    """An optimizer whose state does not say by itself what belongs to which parameter."""
+
+    def matrices(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield (name, quantity, tensor) of what is kept between steps, for comparisons.
+
+        The names are those of the spectra; the quantity is "statistic", "root" or "momentum".
+        """
+        ...
+
+
+def parameter_names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of all parameters, in order: those that the groups know, else "parameter 3"."""
+    names: list[str] = []
+    for group in groups:
+        first = len(names)
+        numbers = [f"parameter {first + i}" for i in range(len(group["params"]))]
+        names += group.get("param_names") or numbers
+    return names
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
