@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optimizers.linalg.eigh import eigh_retried
-from optimizers.linalg.powers import Power, power_by_eigh, symmetrise, working_dtype
+from optimizers.linalg.powers import Power, all_finite, power_by_eigh, symmetrise, working_dtype
 
 
 def geometric_mean(
@@ -35,11 +35,11 @@ def geometric_mean(
     dtype, out_dtype = dtype or working_dtype(A.dtype), out_dtype or A.dtype
     eye = torch.eye(A.shape[-1], dtype=dtype, device=A.device)
     A, B = symmetrise(A.to(dtype)), symmetrise(B.to(dtype)) + damping * eye
-    finite = A.isfinite().flatten(-2).all(-1)
+    finite = all_finite(A)
     values, vectors, num_retries = eigh_retried(torch.where(finite[..., None, None], A, eye))
     scales = (values + damping).clamp(min=0).sqrt().unsqueeze(-2)
     K, inverse = vectors * scales, (vectors / scales).mT
     middle = power_by_eigh(inverse @ B @ inverse.mT, 0.5)
     mean = (K @ middle.power @ K.mT).to(out_dtype)
-    failed = middle.failed | ~finite | ~mean.isfinite().flatten(-2).all(-1)
+    failed = middle.failed | ~finite | ~all_finite(mean)
     return Power(mean, middle.eigenvalues, failed, num_retries + middle.num_retries)

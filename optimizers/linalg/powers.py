@@ -61,8 +61,8 @@ def power_by_eigh(
         damped = (values + _unsqueezed(damping, 1)).clamp(min=floor)
         # V diag^(p/2) times its transpose: one product, and no negative eigenvalue by round-off.
         half = vectors * damped.pow(0.5 * _unsqueezed(exponent, 1)).unsqueeze(-2)
-        power = half @ half.mT
-        return Power(power, values, ~all_finite(power), num_retries)
+        failed = torch.zeros_like(values[..., 0], dtype=torch.bool)
+        return Power(half @ half.mT, values, failed, num_retries)
 
     return solve_guarded(solve, matrix, exponent, damping, dtype=dtype, out_dtype=out_dtype)
 
@@ -80,7 +80,8 @@ def solve_guarded(
     A matrix that is not finite fails. One host synchronisation, to learn whether any failed.
 
     Args:
-        solve: takes finite symmetric matrices and the options; its `power` is in their dtype.
+        solve: takes finite symmetric matrices and the options; its `power` is in their dtype, and
+            need not be marked as failed where it is not finite.
         matrix: shape (..., n, n), real.
         options: numbers, or tensors of shape (...), one value for each matrix.
         dtype: working dtype; None: the matrix's, float32 if that is narrower.
@@ -148,8 +149,11 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def all_finite(matrix: Tensor) -> Tensor:
-    """Whether every entry of a matrix is finite, (..., n, n) to (...)."""
-    return matrix.isfinite().flatten(-2).all(-1)
+    """Whether every entry of a matrix is finite, (..., n, n) to (...).
+
+    By the extremes, which NaN survives: `isfinite` of each entry takes twenty times as long.
+    """
+    return matrix.amax((-2, -1)).isfinite() & matrix.amin((-2, -1)).isfinite()
 
 
 def identity_like(matrix: Tensor) -> Tensor:
