@@ -7,7 +7,7 @@ gradients of the pass come out bit for bit as without it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from optimizers.base import require
 from optimizers.capture_lstm import rng_state
 from optimizers.capture_rules import Call, samples_of, weights_of
-from optimizers.samples import Samples
+from optimizers.samples import DenseSamples, Samples
 
 # Elements of activations, deltas and gradients that are expanded at once: 128 MiB in float32.
 MAX_ELEMENTS = 2**25
@@ -115,16 +115,42 @@ class Recording:
     Attributes:
         num_samples, batch_dim, weights: as in `RecordsSamples.record`.
         calls: of each module, by identity.
+        before: gradients of the layers' parameters when the pass began, if it is of one sample.
     """
 
     num_samples: int
     batch_dim: int
     weights: Tensor
     calls: dict[int, list[Call]] = field(default_factory=dict)
+    before: dict[int, Tensor | None] = field(default_factory=dict)
 
     def has(self, layer: Layer) -> bool:
         """Whether the layer's module took part in the loss."""
         return any(call.counts() for call in self.calls.get(id(layer.module), []))
+
+    def of(
+        self, layer: Layer, limit: int | None = None, dtype: torch.dtype = torch.float32
+    ) -> Iterable[Samples] | None:
+        """`samples`, or else the `only_sample`; None where the layer took no part."""
+        if self.has(layer):
+            return self.samples(layer, limit, dtype)
+        sample = self.only_sample(layer, dtype)
+        return None if sample is None else [sample][:limit]
+
+    def only_sample(self, layer: Layer, dtype: torch.dtype = torch.float32) -> Samples | None:
+        """From the gradient itself, of a pass of one sample, however the weight was used.
+
+        None if the pass has several samples or has not reached the weight.
+        """
+        after = layer.weight.grad
+        if self.num_samples > 1 or after is None or id(layer.weight) not in self.before:
+            return None
+        m, parts = layer.shape[0], []
+        for parameter in layer.parameters:
+            old, new = self.before[id(parameter)], parameter.grad
+            change = torch.zeros_like(parameter) if new is None else new.detach()
+            parts.append((change if old is None else change - old).reshape(m, -1).to(dtype))
+        return DenseSamples(torch.cat(parts, dim=1)[None] * _own_loss(self.weights).to(dtype))
 
     def samples(
         self, layer: Layer, limit: int | None = None, dtype: torch.dtype = torch.float32
@@ -144,8 +170,7 @@ class Recording:
         outputs = sum(grad.numel() for call in calls for grad in call.grads if grad is not None)
         positions = max(1, outputs // (self.num_samples * m))
         chunk = max(1, MAX_ELEMENTS // (m * n + positions * (m + n)))
-        # 0 where a sample has no part in the loss: its gradient is then 0 and not 0 / 0.
-        scale = torch.where(self.weights == 0, 0, 1 / self.weights)
+        scale = _own_loss(self.weights)
         for start in range(0, num_samples, chunk):
             stop = min(start + chunk, num_samples)
             parts = [
@@ -170,6 +195,10 @@ def record_calls(
     shape = tuple(weights.shape)
     require(shape == (num_samples,), "weights", f"of shape ({num_samples},)", f"shape {shape}")
     recording = Recording(num_samples, batch_dim, weights.detach())
+    if num_samples == 1:
+        parameters = [p for layer in layers for p in layer.parameters]
+        grads = {id(p): None if p.grad is None else p.grad.clone() for p in parameters}
+        recording.before = grads
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         for module, path in {layer.module: layer.path for layer in layers}.items():
@@ -181,6 +210,11 @@ def record_calls(
             for handle in handles:
                 stack.callback(handle.remove)
         yield recording
+
+
+def _own_loss(weights: Tensor) -> Tensor:
+    """Factors that make a sample's gradient that of its own loss; 0 where it has no part in it."""
+    return torch.where(weights == 0, 0, 1 / weights)
 
 
 class _Watch:

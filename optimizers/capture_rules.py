@@ -39,6 +39,8 @@ def _(module: nn.Module) -> list[tuple[str, ...]]:
 @weights_of.register(nn.LayerNorm)
 @weights_of.register(nn.GroupNorm)
 @weights_of.register(nn.RMSNorm)
+@weights_of.register(nn.ParameterList)
+@weights_of.register(nn.ParameterDict)
 def _(module: nn.Module) -> list[tuple[str, ...]]:
     return []
 
@@ -111,7 +113,7 @@ def _(module: nn.Conv2d, names: tuple[str, ...], call: Call) -> Samples:
     gradients = gradients.reshape(num_samples, m, -1)
     if len(names) > 1:
         gradients = torch.cat([gradients, deltas.sum(1)[..., None]], dim=2)
-    return DenseSamples(gradients)
+    return DenseSamples(gradients, area=kappa)
 
 
 @samples_of.register(nn.Embedding)

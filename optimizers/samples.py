@@ -14,7 +14,12 @@ class Samples(ABC):
 
     G_i belongs to the sample's own loss, not to its share of the batch's mean. A bias is the
     matrix's last column.
+
+    Attributes:
+        area: positions of an image over which G_i is a sum; 1 where there is no image.
     """
+
+    area: int = 1
 
     @abstractmethod
     def __len__(self) -> int:
@@ -64,8 +69,9 @@ class Samples(ABC):
 class DenseSamples(Samples):
     """Gradients as they are, shape (B, m, n)."""
 
-    def __init__(self, gradients: Tensor) -> None:
+    def __init__(self, gradients: Tensor, area: int = 1) -> None:
         self._gradients = gradients
+        self.area = area
 
     def __len__(self) -> int:
         return len(self._gradients)
@@ -91,6 +97,7 @@ class OuterSamples(Samples):
         self.activations = activations
         self.deltas = deltas
         self.sequential = sequential
+        self.area = 1 if sequential else deltas.shape[1]
 
     def __len__(self) -> int:
         return len(self.deltas)

@@ -365,3 +365,18 @@ def test_compiled_models_are_recorded():
     with record_calls(layers, 2, 0, torch.ones(2)) as recording:
         compiled(torch.ones(2, 4)).sum().backward()
     assert len(next(recording.samples(layers[0]))) == 2
+
+
+def test_one_sample_needs_no_call():
+    """A weight that is used outside its module's forward: the gradient is the sample's."""
+    model = nn.Linear(3, 2)
+    layer = find_layers(model, list(model.parameters()))[0]
+    model.weight.grad = torch.full((2, 3), 7.0)  # of an earlier pass
+    with record_calls([layer], 1, 0, torch.tensor([0.5])) as recording:
+        (0.5 * (model.weight.sum() + 2 * model.bias.sum())).backward()
+    G = recording.of(layer)[0].gradients()
+    assert torch.equal(G, torch.tensor([[[1.0, 1, 1, 2], [1, 1, 1, 2]]]))
+    assert not recording.has(layer)
+    with record_calls([layer], 2, 0, torch.ones(2)) as recording:
+        model.weight.sum().backward()
+    assert recording.of(layer) is None
