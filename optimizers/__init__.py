@@ -11,7 +11,11 @@ from optimizers.ggt_hard_window import GGTHardWindow
 from optimizers.kradagrad import KrADagrad
 from optimizers.kradagrad_star import KrADagradStar
 from optimizers.lars import LARS
+from optimizers.line_search import ExactLineSearchGD
+from optimizers.newton import Newton
 from optimizers.ng_plus import NGPlus
+from optimizers.ng_plus_authors import NGPlusAuthors
+from optimizers.ng_plus_authors_online import NGPlusAuthorsOnline
 from optimizers.routing import Routed
 from optimizers.shampoo import Shampoo
 from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
@@ -21,12 +25,16 @@ __all__ = [
     "LARS",
     "AdagradBMA",
     "AdamNormGrad",
+    "ExactLineSearchGD",
     "FullMatrixAdagrad",
     "GGTAuthors",
     "GGTHardWindow",
     "KrADagrad",
     "KrADagradStar",
     "NGPlus",
+    "NGPlusAuthors",
+    "NGPlusAuthorsOnline",
+    "Newton",
     "RecordsSamples",
     "ReportsSpectra",
     "Routed",

@@ -159,6 +159,22 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
             raise
         self._recorded = True
 
+    def gathered(self, bucket: Bucket, index: int) -> Any:
+        """What `_digest` has kept of one layer, under (key, index).
+
+        Raises:
+            ValueError: if its module was not called in the recorded passes, though its weight has
+                a gradient.
+        """
+        gathered = self._pending.get((bucket.key, index))
+        if gathered is None:
+            path = bucket.layers[index].path or "the model"
+            raise ValueError(
+                f"{path} must be called inside optimizer.record(...) in the pass that gives "
+                f"{bucket.names[index]} its gradient, got a gradient and no call"
+            )
+        return gathered
+
     def _update(self) -> None:
         shared = self.state["shared"]
         if not shared:

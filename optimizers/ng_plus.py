@@ -71,7 +71,7 @@ class NGPlus(LayerwiseOptimizer):
         radius: of the ball in (19); None: no projection.
         side: "smaller", "left" or "right".
         method: "dense" or "low_rank".
-        block_size, sketch_size: p and q; None: none.
+        block_size, sketch_size: p and q; None: none. Layers of low rank have no blocks.
         curvature_samples: so many samples of a step count, the first ones; None: all.
         sample: "sequence" sums the gradient over a sample's positions, "token" takes each
             position of a linear, recurrent or embedding layer for a sample.
@@ -140,26 +140,15 @@ class NGPlus(LayerwiseOptimizer):
 
     def spectra(self) -> list[Spectrum]:
         """Eigenvalues of each layer's L or R, those of U^T U where it is kept as U U^T."""
-        spectra = []
         shared = self.state.get("shared", {})
-        for bucket in self.buckets:
-            state = self.state.get(bucket.key, {"refreshed": []})
-            for index, at in enumerate(state["refreshed"]):
-                values = curvature.eigenvalues(state, self._side(bucket), index)
-                kept = state["basis" if "basis" in state else "factor"].dtype
-                resolution = len(values) * torch.finfo(kept).eps * float(values[-1])
-                spectra.append(
-                    Spectrum(
-                        bucket.names[index],
-                        "second_moment",
-                        values,
-                        resolution,
-                        root_residual=curvature.residual(state, index),
-                        fallbacks=shared["fallbacks"],
-                        staleness=shared["steps"] - 1 - at if at >= 0 else shared["steps"],
-                    )
-                )
-        return spectra
+        return [
+            spectrum
+            for bucket in self.buckets
+            if bucket.key in self.state
+            for spectrum in curvature.spectra_of(
+                bucket, self.state[bucket.key], self._side(bucket), shared
+            )
+        ]
 
     def _due(self, bucket: Bucket) -> bool:
         """Whether the coming step makes new inverses."""
@@ -174,13 +163,14 @@ class NGPlus(LayerwiseOptimizer):
         group, side = self.param_groups[bucket.index], self._side(bucket)
         dtype = torch.promote_types(DTYPES[group["statistics_dtype"]], torch.float32)
         for index, layer in enumerate(bucket.layers):
-            if not recording.has(layer):
-                continue
-            gathered = self._pending.setdefault((bucket.key, index), Gathered())
+            gathered = self._pending.get((bucket.key, index), Gathered())
             limit = group["curvature_samples"]
             if limit is not None:
                 limit -= gathered.num_seen
-            chunks = recording.samples(layer, limit, dtype)
+            chunks = recording.of(layer, limit, dtype)
+            if chunks is None:
+                continue
+            self._pending[bucket.key, index] = gathered
             gathered.add(
                 chunks,
                 side,
@@ -226,7 +216,7 @@ class NGPlus(LayerwiseOptimizer):
             return curvature.with_factor(state, side, active, new)
         if not self._due(bucket):
             return state
-        gathered = [self._gathered(bucket, index) for index in active]
+        gathered = [self.gathered(bucket, index) for index in active]
         same = len({g.count for g in gathered}) == 1 and len(active) == len(bucket.layers)
         if same and all(g.is_low_rank(side) for g in gathered):
             U = torch.stack([g.basis(side) for g in gathered])
@@ -241,16 +231,6 @@ class NGPlus(LayerwiseOptimizer):
             new = torch.where(first[:, None, None, None], new, beta2 * old + (1 - beta2) * new)
         return curvature.with_factor(state, side, active, new)
 
-    def _gathered(self, bucket: Bucket, index: int) -> Gathered:
-        gathered = self._pending.get((bucket.key, index))
-        if gathered is None or gathered.count == 0:
-            path = bucket.layers[index].path or "the model"
-            raise ValueError(
-                f"{path} must be called inside optimizer.record(...) in the pass that gives "
-                f"{bucket.names[index]} its gradient, got a gradient and no call"
-            )
-        return gathered
-
     def _descend(self, work: list[tuple[Bucket, list[int], Tensor]], D: list[Tensor]) -> None:
         super()._descend(work, D)
         for bucket, active, _ in work:
@@ -260,7 +240,8 @@ class NGPlus(LayerwiseOptimizer):
             side, state = self._side(bucket), self.state[bucket.key]
             X = side.turn(bucket.values(self._dtype(bucket)))
             for i in active:
-                L = state["factor"][i, 0] + state["damping"] * torch.eye(side.size).to(X)
+                L = torch.block_diag(*state["factor"][i])[: side.size, : side.size].to(X)
+                L.diagonal().add_(state["damping"])
                 X[i] = project_to_ball(X[i], L, radius)
             for i, (parameter, value) in enumerate(bucket.split(side.turn(X))):
                 if i // len(bucket.layers[0].parameters) in active:

@@ -100,8 +100,10 @@ class Gathered:
         count: samples summed; more where each position is one.
         total: blocks of the sum of their Gram matrices, shape (s, p, p); None: none yet.
         pairs: (activations (B, n), deltas (B, m)) of samples of rank one, instead of the total.
+        area: positions of an image that a sample sums over, 1 without one.
     """
 
+    area: int = 1
     num_seen: int = 0
     count: int = 0
     total: Tensor | None = None
@@ -124,7 +126,7 @@ class Gathered:
             columns: what `draw_columns` gave.
         """
         for samples in chunks:
-            self.num_seen += len(samples)
+            self.num_seen, self.area = self.num_seen + len(samples), samples.area
             taken = samples.by_position() if by_position else samples
             self.count += len(taken)
             pair = taken.rank_one() if keep_pairs else None

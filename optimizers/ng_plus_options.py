@@ -37,12 +37,12 @@ def check_options(options: dict[str, Any]) -> None:
     top = beta2 <= 1 if minibatch else beta2 < 1
     require(beta2 >= 0 and top, "beta2", "in [0, 1]" if minibatch else "in [0, 1)", beta2)
     if options["method"] == "low_rank":
-        plain = not minibatch and beta2 == 0 and options["block_size"] is None
-        need = "dense unless statistic is samples, beta2 0 and block_size null"
+        plain = not minibatch and beta2 == 0
+        need = "dense unless statistic is samples and beta2 is 0"
         require(plain, "method", need, "low_rank")
     if options["radius"] is not None:
-        fits = minibatch and options["block_size"] is None and options["radius"] > 0
-        need = "null, or > 0 with statistic minibatch and block_size null"
+        fits = minibatch and options["radius"] > 0
+        need = "null, or > 0 with statistic minibatch"
         require(fits, "radius", need, options["radius"])
     for name in ("statistics_dtype", "apply_dtype"):
         dtype_name(options[name], name)

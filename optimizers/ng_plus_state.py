@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optimizers.layerwise import Bucket
 from optimizers.linalg.inverse import damped_inverse
 from optimizers.linalg.sketch import sketched_core, sketched_product
 from optimizers.linalg.woodbury import woodbury_core, woodbury_product
 from optimizers.ng_plus_curvature import Side
+from optimizers.telemetry import Spectrum
 
 State = dict[str, Any]
 
@@ -52,8 +54,7 @@ def with_factor(state: State, side: Side, active: list[int], new: Tensor) -> Sta
     factor = put(old, active, new.to(old.dtype))
     if "basis" not in state:
         return {**state, "factor": factor}
-    eye = torch.eye(side.size, dtype=old.dtype, device=old.device).expand_as(old[:, 0])
-    inverse = apply(state, side, eye, list(range(len(old))))[:, None]
+    inverse = damped_inverse(old.to(torch.float32), state["damping"]).inverse
     rest = {key: state[key] for key in ("damping", "refreshed")}
     return {"factor": factor, "inverse": inverse.to(state["core"].dtype), **rest}
 
@@ -115,6 +116,26 @@ def apply(state: State, side: Side, X: Tensor, active: list[int]) -> Tensor:
     if rows is None:
         return woodbury_product(U, core, X.to(root.dtype), state["damping"])
     return sketched_product(U, core, X.to(root.dtype), rows, state["damping"])
+
+
+def spectra_of(bucket: Bucket, state: State, side: Side, shared: dict[str, int]) -> list[Spectrum]:
+    """Spectrum of L of each layer; computed when asked."""
+    spectra = []
+    for index, at in enumerate(state["refreshed"]):
+        values = eigenvalues(state, side, index)
+        kept = state["basis" if "basis" in state else "factor"].dtype
+        spectra.append(
+            Spectrum(
+                bucket.names[index],
+                "second_moment",
+                values,
+                resolution=len(values) * torch.finfo(kept).eps * float(values[-1]),
+                root_residual=residual(state, index),
+                fallbacks=shared["fallbacks"],
+                staleness=shared["steps"] - 1 - at if at >= 0 else shared["steps"],
+            )
+        )
+    return spectra
 
 
 def eigenvalues(state: State, side: Side, index: int) -> Tensor:
