@@ -1,0 +1,151 @@
+"""Time the steps of preconditioned optimizers, ours and others', on the papers' networks.
+
+    python -m scripts.bench_preconditioners [--device cuda] [--rounds 5] [--out results/bench]
+
+Every contender has the same random gradients of a network's shapes, float32, roots every 20 steps
+and blocks of 128. The contenders take turns of one such period, after one period that is not
+counted; a step's amortised time is the median over the turns of the mean of a turn, and a ratio is
+one of these medians over another. Optimizers of other packages come with `pip install -e .[peers]`,
+the KrADagrad authors' with KAPPA_AUTHORS=<clone of https://github.com/jonathanmei/kradagrad>.
+Measure on a quiet machine: work beside it slows steps of many small kernels several times over.
+Exit status 1 if a target is missed, or cannot be measured for want of the other side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from optimizers import GGT, AdagradBMA, KrADagrad, KrADagradStar, Shampoo
+from scripts import bench_peers
+from scripts.bench_report import Row, Target, describe_machine, judge, table, write_rows
+from scripts.bench_steps import Contender, time_in_turns
+from tasks.models.autoencoder import Autoencoder
+from tasks.models.resnet_cifar import ResNetCIFAR
+from tasks.models.tanh_cnn import TanhCNN
+
+PERIOD = 20
+BLOCK_SIZE = 128
+
+RESNET = "ResNet-32 (no BN)"
+AUTOENCODER = "MNIST autoencoder"
+CNN = "tanh CNN"
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    RESNET: lambda: ResNetCIFAR(32, 10),
+    AUTOENCODER: lambda: Autoencoder((784, 1000, 500, 250, 30)),
+    CNN: lambda: TanhCNN((1, 28, 28), 32, 4, 4, 10),
+}
+
+SGD, ADAM, ADAGRAD = "torch SGD", "torch Adam", "torch Adagrad"
+STARS = {"spectral": 1.6, "trace": 1.6, "frobenius": 2.0}  # rule of t -> times our Shampoo's step
+TARGETS = (
+    Target(RESNET, "Shampoo", bench_peers.SCALABLE_SHAMPOO, 0.2),
+    Target(AUTOENCODER, "Shampoo", bench_peers.SCALABLE_SHAMPOO, 0.28),
+    *(
+        Target(model, f"KrADagradStar, {rule}", other, limit)
+        for model in (RESNET, AUTOENCODER)
+        for rule, ratio in STARS.items()
+        for other, limit in (("Shampoo", ratio), (bench_peers.AUTHORS_KRADAGRAD_STAR, 0.75))
+    ),
+    Target(CNN, "AdagradBMA", ADAGRAD, 1.5),
+)
+
+
+def kronecker(name: str, cls: type[torch.optim.Optimizer], **options: Any) -> Contender:
+    """One of our optimizers with a factor a mode."""
+    return Contender(
+        name,
+        lambda parameters: cls(
+            parameters, lr=1e-3, update_freq=PERIOD, block_size=BLOCK_SIZE, **options
+        ),
+        {"statistics": [(cls, "_accumulate")], "roots": [(cls, "_refresh_roots")]},
+    )
+
+
+def plain(name: str, cls: type[torch.optim.Optimizer], **options: Any) -> Contender:
+    """An optimizer whose step is not divided."""
+    return Contender(name, lambda parameters: cls(parameters, lr=1e-3, **options))
+
+
+def contenders(model: str, device: torch.device) -> tuple[list[Contender], dict[str, str]]:
+    """Who takes part on a model; and of those that cannot, name -> why."""
+    found = [
+        plain(SGD, torch.optim.SGD, momentum=0.9),
+        plain(ADAM, torch.optim.Adam),
+        plain(ADAGRAD, torch.optim.Adagrad),
+        plain("AdagradBMA", AdagradBMA),
+        # Full after the warm-up, as every other length would be after its own.
+        plain(f"GGT, window {PERIOD}", GGT, window=PERIOD),
+    ]
+    if model == CNN:
+        return found, {}
+    found += [
+        kronecker("Shampoo", Shampoo),
+        *(kronecker(f"KrADagradStar, {rule}", KrADagradStar, t_rule=rule) for rule in STARS),
+        kronecker("KrADagrad", KrADagrad),
+    ]
+    if device.type == "cuda":
+        found += [
+            kronecker(f"{cls.__name__}, bfloat16 application", cls, apply_dtype="bfloat16")
+            for cls in (Shampoo, KrADagradStar)
+        ]
+    others, absent = bench_peers.peers(PERIOD, BLOCK_SIZE)
+    return found + others, absent
+
+
+def bench(model: str, device: torch.device, num_rounds: int) -> tuple[list[Row], dict[str, str]]:
+    """Time everybody on one model's shapes; returns lines and who was absent."""
+    taking_part, absent = contenders(model, device)
+    torch.manual_seed(0)
+    timings = time_in_turns(
+        taking_part,
+        MODELS[model]().to(device),
+        period=PERIOD,
+        num_warmup=PERIOD,
+        num_rounds=num_rounds,
+    )
+    base = timings[SGD].amortised
+    rows = [Row(model, name, timing, timing.amortised / base) for name, timing in timings.items()]
+    return rows, absent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", choices=MODELS, action="append", help="default: all")
+    parser.add_argument("--out", type=Path, help="folder for <device>.csv and .md")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    lines = [f"{describe_machine(options.device)}, load {os.getloadavg()[0]:.1f} at the start"]
+    print(lines[0])
+    rows: list[Row] = []
+    absent: dict[str, str] = {}
+    for model in options.model or MODELS:
+        found, missing = bench(model, options.device, options.rounds)
+        num_parameters = sum(parameter.numel() for parameter in MODELS[model]().parameters())
+        part = ["", f"{model}, {num_parameters:,} parameters", "", *table(found)]
+        print("\n".join(part), flush=True)
+        lines += part
+        rows += found
+        absent |= missing
+    verdicts, passed = judge(TARGETS, rows, absent)
+    print("", *verdicts, sep="\n")
+    if options.out is not None:
+        lines += ["", *(f"- {verdict}" for verdict in verdicts)]
+        write_rows(rows, options.out / f"{options.device.type}.csv")
+        (options.out / f"{options.device.type}.md").write_text("\n".join(lines) + "\n")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
