@@ -13,8 +13,6 @@ from optimizers.kradagrad_star import KrADagradStar
 from optimizers.lars import LARS
 from optimizers.line_search import ExactLineSearchGD
 from optimizers.newton import Newton
-from optimizers.line_search import ExactLineSearchGD
-from optimizers.newton import Newton
 from optimizers.ng_plus import NGPlus
 from optimizers.ng_plus_authors import NGPlusAuthors
 from optimizers.ng_plus_authors_online import NGPlusAuthorsOnline
@@ -28,7 +26,6 @@ __all__ = [
     "AdagradBMA",
     "AdamNormGrad",
     "ExactLineSearchGD",
-    "ExactLineSearchGD",
     "FullMatrixAdagrad",
     "GGTAuthors",
     "GGTHardWindow",
@@ -37,7 +34,6 @@ __all__ = [
     "NGPlus",
     "NGPlusAuthors",
     "NGPlusAuthorsOnline",
-    "Newton",
     "Newton",
     "RecordsSamples",
     "ReportsSpectra",
