@@ -12,11 +12,13 @@ from optimizers.linalg.norms import (
     trace,
 )
 from optimizers.linalg.powers import Power, power_by_eigh, residual
+from optimizers.linalg.warm_start import WarmPower, power_by_warm_start
 from optimizers.linalg.window import LowRankWindow
 
 __all__ = [
     "LowRankWindow",
     "Power",
+    "WarmPower",
     "eigh",
     "eigh_batched",
     "frobenius_norm",
@@ -24,6 +26,7 @@ __all__ = [
     "power_by_coupled_newton",
     "power_by_eigh",
     "power_by_newton_schulz",
+    "power_by_warm_start",
     "product_spectral_norm",
     "residual",
     "spectral_norm",

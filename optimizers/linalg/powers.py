@@ -55,16 +55,34 @@ def power_by_eigh(
         dtype: working dtype, float32 or float64; None: the matrix's, float32 if that is narrower.
         out_dtype: dtype of the result; None: the matrix's.
     """
+    return decomposed_power(
+        matrix, exponent, damping=damping, floor=floor, dtype=dtype, out_dtype=out_dtype
+    )[0]
+
+
+def decomposed_power(
+    matrix: Tensor,
+    exponent: float | Tensor,
+    *,
+    damping: float | Tensor = 0.0,
+    floor: float = 0.0,
+    dtype: torch.dtype | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> tuple[Power, Tensor]:
+    """As `power_by_eigh`, and the eigenvectors V, shape (..., n, n), in the working dtype."""
+    bases = []
 
     def solve(matrix: Tensor, exponent: float | Tensor, damping: float | Tensor) -> Power:
         values, vectors, num_retries = eigh_retried(matrix)
-        damped = (values + _unsqueezed(damping, 1)).clamp(min=floor)
+        bases.append(vectors)
+        damped = (values + unsqueezed(damping, 1)).clamp(min=floor)
         # V diag^(p/2) times its transpose: one product, and no negative eigenvalue by round-off.
-        half = vectors * damped.pow(0.5 * _unsqueezed(exponent, 1)).unsqueeze(-2)
+        half = vectors * damped.pow(0.5 * unsqueezed(exponent, 1)).unsqueeze(-2)
         failed = torch.zeros_like(values[..., 0], dtype=torch.bool)
         return Power(half @ half.mT, values, failed, num_retries)
 
-    return solve_guarded(solve, matrix, exponent, damping, dtype=dtype, out_dtype=out_dtype)
+    power = solve_guarded(solve, matrix, exponent, damping, dtype=dtype, out_dtype=out_dtype)
+    return power, bases[0]
 
 
 def solve_guarded(
@@ -125,7 +143,7 @@ def residual(
     """
     X, A = symmetrise(power.double()), symmetrise(matrix.double())
     eye = identity_like(A)
-    A = A + _unsqueezed(damping, 2) * eye
+    A = A + unsqueezed(damping, 2) * eye
     degree = 1 / abs(exponent)
     if abs(degree - round(degree)) < 1e-9:
         raised = torch.linalg.matrix_power(X, round(degree))
@@ -161,6 +179,6 @@ def identity_like(matrix: Tensor) -> Tensor:
     return torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
 
 
-def _unsqueezed(value: float | Tensor, num_dims: int) -> float | Tensor:
+def unsqueezed(value: float | Tensor, num_dims: int) -> float | Tensor:
     """A number as it is, a tensor of shape (...) with axes to broadcast over a matrix."""
     return value[(..., *[None] * num_dims)] if isinstance(value, Tensor) else value
