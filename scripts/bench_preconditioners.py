@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch import nn
 from optimizers import GGT, AdagradBMA, KrADagrad, KrADagradStar, Shampoo
 from scripts import bench_peers
 from scripts.bench_report import Row, Target, describe_machine, judge, table, write_rows
-from scripts.bench_steps import Contender, time_in_turns
+from scripts.bench_steps import Clock, Contender, time_in_turns
 from tasks.models.autoencoder import Autoencoder
 from tasks.models.resnet_cifar import ResNetCIFAR
 from tasks.models.tanh_cnn import TanhCNN
@@ -100,9 +101,20 @@ def contenders(model: str, device: torch.device) -> tuple[list[Contender], dict[
     return found + others, absent
 
 
-def bench(model: str, device: torch.device, num_rounds: int) -> tuple[list[Row], dict[str, str]]:
-    """Time everybody on one model's shapes; returns lines and who was absent."""
-    taking_part, absent = contenders(model, device)
+def bench(
+    model: str, device: torch.device, num_rounds: int, clock: Clock, wanted: Sequence[str]
+) -> tuple[list[Row], dict[str, str]]:
+    """Time the contenders on one model's shapes; returns lines and who was absent.
+
+    Args:
+        wanted: parts of the names of those that take part, besides SGD; empty: all.
+    """
+    found, absent = contenders(model, device)
+    taking_part = [
+        contender
+        for contender in found
+        if contender.name == SGD or is_wanted(contender.name, wanted)
+    ]
     torch.manual_seed(0)
     timings = time_in_turns(
         taking_part,
@@ -110,10 +122,16 @@ def bench(model: str, device: torch.device, num_rounds: int) -> tuple[list[Row],
         period=PERIOD,
         num_warmup=PERIOD,
         num_rounds=num_rounds,
+        clock=clock,
     )
     base = timings[SGD].amortised
     rows = [Row(model, name, timing, timing.amortised / base) for name, timing in timings.items()]
     return rows, absent
+
+
+def is_wanted(name: str, wanted: Sequence[str]) -> bool:
+    """Whether a contender's name has one of the parts asked for, or none is."""
+    return not wanted or any(part in name for part in wanted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,22 +141,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", choices=MODELS, action="append", help="default: all")
+    parser.add_argument(
+        "--optimizer", action="append", default=[], help="part of a name; default: all"
+    )
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="one thread and the CPU's seconds: less telling, but usable on a busy machine",
+    )
     parser.add_argument("--out", type=Path, help="folder for <device>.csv and .md")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    lines = [f"{describe_machine(options.device)}, load {os.getloadavg()[0]:.1f} at the start"]
+    torch.set_num_threads(1 if options.cpu_time else options.threads)
+    clock = process_time if options.cpu_time else perf_counter
+    kind = "CPU seconds" if options.cpu_time else "wall-clock seconds"
+    lines = [f"{kind}; {describe_machine(options.device)}, load {os.getloadavg()[0]:.1f}"]
     print(lines[0])
     rows: list[Row] = []
     absent: dict[str, str] = {}
     for model in options.model or MODELS:
-        found, missing = bench(model, options.device, options.rounds)
+        found, missing = bench(model, options.device, options.rounds, clock, options.optimizer)
         num_parameters = sum(parameter.numel() for parameter in MODELS[model]().parameters())
         part = ["", f"{model}, {num_parameters:,} parameters", "", *table(found)]
         print("\n".join(part), flush=True)
         lines += part
         rows += found
         absent |= missing
-    verdicts, passed = judge(TARGETS, rows, absent)
+    targets = [
+        target
+        for target in TARGETS
+        if all(is_wanted(name, options.optimizer) for name in (target.optimizer, target.other))
+    ]
+    verdicts, passed = judge(targets, rows, absent)
     print("", *verdicts, sep="\n")
     if options.out is not None:
         lines += ["", *(f"- {verdict}" for verdict in verdicts)]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from optimizers import state_bytes
 
+Clock = Callable[[], float]
+
 NUM_GRADIENTS = 4  # sets of random gradients, used over and over: making them is nobody's time
 
 
@@ -62,12 +64,18 @@ class Runner:
         contender: what to run.
         model: the parameters are copies of its own.
         gradients: sets of gradients that the steps take in turns.
+        clock: seconds from some origin.
     """
 
     def __init__(
-        self, contender: Contender, model: nn.Module, gradients: Sequence[Sequence[Tensor]]
+        self,
+        contender: Contender,
+        model: nn.Module,
+        gradients: Sequence[Sequence[Tensor]],
+        clock: Clock,
     ) -> None:
         self.contender = contender
+        self.clock = clock
         self.parameters = [
             nn.Parameter(parameter.detach().clone()) for parameter in model.parameters()
         ]
@@ -88,10 +96,10 @@ class Runner:
         """Seconds of one step; its gradients are in place before the clock starts."""
         self.give_gradients()
         synchronise(self.parameters[0].device)
-        start = perf_counter()
+        start = self.clock()
         self.optimizer.step()
         synchronise(self.parameters[0].device)
-        return perf_counter() - start
+        return self.clock() - start
 
 
 def time_in_turns(
@@ -101,6 +109,7 @@ def time_in_turns(
     period: int,
     num_warmup: int,
     num_rounds: int,
+    clock: Clock = perf_counter,
     seed: int = 0,
 ) -> dict[str, Timing]:
     """Time the contenders, each for a period in its turn, over the same random gradients.
@@ -111,10 +120,11 @@ def time_in_turns(
         period: steps in a turn: a period of the roots, so that every turn holds one refresh.
         num_warmup: steps before the clock starts; a multiple of `period`.
         num_rounds: turns of each contender.
+        clock: seconds from some origin.
         seed: of the gradients.
     """
     gradients = random_gradients(model, seed)
-    runners = [Runner(contender, model, gradients) for contender in contenders]
+    runners = [Runner(contender, model, gradients, clock) for contender in contenders]
     for runner in runners:
         for _ in range(num_warmup):
             runner.step()
@@ -152,38 +162,37 @@ def shares(runner: Runner, period: int) -> dict[str, float]:
     if not parts:
         return {}
     spent = dict.fromkeys(parts, 0.0)
-    device = runner.parameters[0].device
-    with _wrapped(parts, spent, device):
+    with _wrapped(runner, spent):
         total = sum(runner.step() for _ in range(period))
     found = {part: seconds / total for part, seconds in spent.items()}
     return {**found, "application": 1.0 - sum(found.values())}
 
 
 @contextmanager
-def _wrapped(
-    parts: Mapping[str, Sequence[tuple[type, str]]], spent: dict[str, float], device: torch.device
-) -> Iterator[None]:
+def _wrapped(runner: Runner, spent: dict[str, float]) -> Iterator[None]:
     """Add the time inside the parts' methods to `spent`; the methods must not call each other."""
     with ExitStack() as stack:
-        for part, methods in parts.items():
+        for part, methods in runner.contender.parts.items():
             for owner, name in methods:
-                timed = _timed(getattr(owner, name), part, spent, device)
+                timed = _timed(getattr(owner, name), part, spent, runner)
                 stack.enter_context(mock.patch.object(owner, name, timed))
         yield
 
 
 def _timed(
-    method: Callable[..., Any], part: str, spent: dict[str, float], device: torch.device
+    method: Callable[..., Any], part: str, spent: dict[str, float], runner: Runner
 ) -> Callable[..., Any]:
+    device, clock = runner.parameters[0].device, runner.clock
+
     @functools.wraps(method)
     def timed(*args: Any, **kwargs: Any) -> Any:
         synchronise(device)
-        start = perf_counter()
+        start = clock()
         try:
             return method(*args, **kwargs)
         finally:
             synchronise(device)
-            spent[part] += perf_counter() - start
+            spent[part] += clock() - start
 
     return timed
 
