@@ -44,6 +44,10 @@ class InverseFactorOptimizer(KroneckerOptimizer):
         require_count(options["norm_iterations"], "norm_iterations", 1)
         require(0 <= shift < math.inf, "root_shift", "finite and >= 0", shift)
 
+    def _num_factors(self, options: dict[str, Any]) -> int:
+        """How many factors enter the product A L with which a factor is renewed, at most."""
+        return 1
+
     def _root_damping(self, options: dict[str, Any]) -> float:
         return options["root_shift"]
 
@@ -52,11 +56,13 @@ class InverseFactorOptimizer(KroneckerOptimizer):
         group = self.param_groups[index]
         if all(self.state[group["params"][i]]["root_step"] != step for i in work.active):
             return
-        for batch in work.batches:
-            state = self._bucket_state(index, batch.bucket)
-            for mode in range(batch.bucket.num_modes):
-                num_mended = _mend_(state[f"factor_{mode}"], state[f"eigenvalues_{mode}"])
-                self.state["shared"]["fallbacks"] += num_mended
+        states = [(self._bucket_state(index, b.bucket), b.bucket.num_modes) for b in work.batches]
+        pairs = [
+            (state[f"factor_{mode}"], state[f"eigenvalues_{mode}"])
+            for state, num_modes in states
+            for mode in range(num_modes)
+        ]
+        self.state["shared"]["fallbacks"] += _mend_(pairs)
 
     def _new_bounds(self, bounds: list[float], norms: list[list[Tensor]]) -> list[float] | None:
         """Bounds on the factors' eigenvalues; None where products with them could overflow.
@@ -73,28 +79,33 @@ class InverseFactorOptimizer(KroneckerOptimizer):
                 bound = max(bound, scale) / group["beta2"]
                 if damping != 0:
                     bound = min(bound, max(scale, 0.25 / damping) / group["beta2"])
-                num_modes = max(max(parameter.ndim, 1) for parameter in group["params"])
                 limit = torch.finfo(DTYPES[group["statistics_dtype"]]).max ** 0.5
-                # In KrADagrad all factors enter A L; a sum, unlike max, does not hide NaN.
-                largest = sum(squares) * max(bound, math.prod([bound] * num_modes))
-                if not largest < limit:
+                # prod gives inf where a power would raise; max alone would hide NaN.
+                others = math.prod([max(bound, 1.0)] * (self._num_factors(group) - 1))
+                finite = all(map(math.isfinite, squares))
+                if not finite or not max(squares) * bound * others < limit:
                     return None
             new.append(bound)
         return new
 
 
-def _mend_(factor: Tensor, eigenvalues: Tensor) -> int:
+def _mend_(pairs: list[tuple[Tensor, Tensor]]) -> int:
     """Cut the negative eigenvalues of indefinite factors in place; how many factors had such.
 
+    One host synchronisation where none has.
+
     Args:
-        factor: shape (N, n, n).
-        eigenvalues: shape (N, n), as of the last root; cut likewise.
+        pairs: factors (N, n, n) and their eigenvalues (N, n) as of the last root, cut likewise.
     """
-    unit = torch.finfo(torch.promote_types(factor.dtype, torch.float32)).eps
-    # What an exact factor may show: the backward error of its storage and of the decomposition.
-    bad = eigenvalues[:, 0] < -eigenvalues.shape[1] * unit * eigenvalues[:, -1].abs()
-    num_bad = int(bad.sum())
-    if num_bad:
+    masks = []
+    for factor, eigenvalues in pairs:
+        # What an exact factor may show: the backward error of its storage and decomposition.
+        unit = torch.finfo(torch.promote_types(factor.dtype, torch.float32)).eps
+        lowest = -eigenvalues.shape[1] * unit * eigenvalues[:, -1].abs()
+        masks.append(eigenvalues[:, 0] < lowest)
+    if not bool(torch.cat(masks).any()):
+        return 0
+    for (factor, eigenvalues), bad in zip(pairs, masks, strict=True):
         factor[bad] = power_by_eigh(factor[bad], 1.0).power
         eigenvalues[bad] = eigenvalues[bad].clamp(min=0)
-    return num_bad
+    return int(torch.cat(masks).sum())

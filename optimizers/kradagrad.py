@@ -187,6 +187,9 @@ class KrADagrad(InverseFactorOptimizer):
         solvable = options["statistics_dtype"] != "bfloat16"
         require(not woodbury or solvable, "woodbury", "false with bfloat16 statistics", woodbury)
 
+    def _num_factors(self, options: dict[str, Any]) -> int:
+        return max(1, *(parameter.ndim for parameter in options["params"]))
+
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 0.5
 
@@ -224,7 +227,9 @@ class KrADagrad(InverseFactorOptimizer):
         """Modes touched since the last root; the others would give the same root again."""
         now = self.state["shared"]["step"]
         params = options["params"]
-        since = min(self.state[params[p]].get("root_step", NO_ROOT) for p in set(bucket.positions))
+        since = min(
+            self.state.get(params[p], {}).get("root_step", NO_ROOT) for p in set(bucket.positions)
+        )
         if since == NO_ROOT or now - since > options["update_freq"]:
             return range(bucket.num_modes)
         steps = range(since + 1, now + 1)
