@@ -172,7 +172,7 @@ def test_before_the_start_step_the_graft_itself_steps():
 def test_a_scaled_gradient_is_a_scaled_statistic():
     """With next to no damping a step does not see the gradients' scale, as AdaGrad's."""
     params, twins = parameters(shapes=[(4, 3)]), parameters(shapes=[(4, 3)])
-    # Statistics of full rank, for they begin with four gradients: 1e-12 is lost in their eigenvalues.
+    # Statistics of full rank, from four gradients on: 1e-12 is lost in their eigenvalues.
     options = {"lr": 0.1, "damping": 1e-12, "update_freq": 2, "block_size": 4, **FLOAT64}
     grads = gradients([(4, 3)], 8)
     plain = run(Shampoo(params, start_step=4, graft="adam", **options), params, grads)
