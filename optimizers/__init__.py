@@ -8,6 +8,7 @@ from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors
 from optimizers.ggt_hard_window import GGTHardWindow
+from optimizers.kfac import KFAC
 from optimizers.kradagrad import KrADagrad
 from optimizers.kradagrad_star import KrADagradStar
 from optimizers.lars import LARS
@@ -22,6 +23,7 @@ from optimizers.telemetry import ReportsSpectra, Spectrum, state_bytes
 
 __all__ = [
     "GGT",
+    "KFAC",
     "LARS",
     "AdagradBMA",
     "AdamNormGrad",
