@@ -14,9 +14,11 @@ from torch import Tensor
 # 2 ms on two, or hundreds where other processes share the cores and each barrier waits for them.
 MAX_SINGLE_THREADED = 256
 
-# A batch is divided over threads from this much work on, batch * n^2 * (n + 32): below it, to start
-# the threads costs more than they save. The 32 stands for what a small matrix costs beyond n^3.
-MIN_DIVIDED_WORK = 4_000_000
+# A batch is divided over threads from this much work on, batch * n^2 * (n + 32), 5 ms on one thread:
+# below it a thread saves little, and where others share the cores it waits for its turn for longer.
+# The 32 stands for what a small matrix costs beyond n^3. 16 matrices of n = 128 take 9.2 ms on one
+# thread and 5.3 on two.
+MIN_DIVIDED_WORK = 8_000_000
 # torch aligns its memory to so many bytes, and BLAS may sum in an order that depends on alignment.
 ALIGNMENT = 64
 

@@ -33,7 +33,7 @@ def power_by_newton_schulz(
         S = A + damping I; Y -> (S / |S|_F)^(1/2), Z -> its inverse      [Higham 2008, eq. 6.35]
     Stops when the largest |Z Y - I| is below the tolerance or grows by a fifth. An inverse root
     with which it stays above 0.1, or a root whose relative residual exceeds 1e-3, is sought
-    again in float64. About 4 + 0.9 log2(condition number) iterations of three products.
+    again in float64. About 5 + 0.8 log2(condition number) iterations of three products.
 
     Args:
         matrix: A, shape (..., n, n), real.
