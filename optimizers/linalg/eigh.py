@@ -14,7 +14,7 @@ from torch import Tensor
 # 2 ms on two, or hundreds where other processes share the cores and each barrier waits for them.
 MAX_SINGLE_THREADED = 256
 
-# A batch is divided over threads from this much work on, batch * n^2 * (n + 32), 5 ms on one thread:
+# A batch is divided over threads from this much work on, batch * n^2 * (n + 32), or 5 ms:
 # below it a thread saves little, and where others share the cores it waits for its turn for longer.
 # The 32 stands for what a small matrix costs beyond n^3. 16 matrices of n = 128 take 9.2 ms on one
 # thread and 5.3 on two.
