@@ -12,7 +12,13 @@ from pathlib import Path
 from runners.environment import hardware
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("bench_start", "bench_loop", "bench_ggt")
+BENCHES = (
+    "bench_start",
+    "bench_loop",
+    "bench_ggt",
+    "bench_preconditioners",
+    "bench_iterations",
+)
 
 
 def main() -> int:
