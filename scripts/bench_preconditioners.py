@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimizers import GGT, AdagradBMA, KrADagrad, KrADagradStar, Shampoo
+from optimizers import GGT, LARS, AdagradBMA, AdamNormGrad, KrADagrad, KrADagradStar, Shampoo
 from scripts import bench_peers
 from scripts.bench_report import Row, Target, describe_machine, judge, table, write_rows
 from scripts.bench_steps import Clock, Contender, time_in_turns
@@ -82,6 +82,8 @@ def contenders(model: str, device: torch.device) -> tuple[list[Contender], dict[
         plain(ADAM, torch.optim.Adam),
         plain(ADAGRAD, torch.optim.Adagrad),
         plain("AdagradBMA", AdagradBMA),
+        plain("LARS", LARS),
+        plain("AdamNormGrad", AdamNormGrad),
         # Full after the warm-up, as every other length would be after its own.
         plain(f"GGT, window {PERIOD}", GGT, window=PERIOD),
     ]
