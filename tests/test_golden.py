@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hydra.utils import get_class
 
 from runners import checkpoint
 from runners.records import read_manifest
@@ -30,7 +31,29 @@ COMMON = ("scale=smoke", "num_threads=1", "precision=float64", "checkpoint.keep=
 TASKS = {"quadratic": "optimizer.lr=1e-3", "barrier": "optimizer.lr=1e-4"}
 # For whichever optimizer has these: a window that is overwritten within 20 steps, kept in float64,
 # and a damping with which round-off is not blown up, as the literal 1/1e-8 of Algorithm 1 does.
-IF_PRESENT = {"window": "7", "window_dtype": "float64", "damping": "1e-2"}
+# Roots that are renewed, and blocks that do not divide evenly. What is null or 0 stays so.
+IF_PRESENT = {
+    "window": "7",
+    "window_dtype": "float64",
+    "damping": "1e-2",
+    "update_freq": "3",
+    "block_size": "7",
+    "sketch_size": "5",
+    "statistics_dtype": "float64",
+    "root_dtype": "float64",
+    "apply_dtype": "float64",
+}
+# The parameters are a vector; a matrix is what most methods are about, and samples what some need.
+VECTOR, MATRIX, SAMPLES = "task=logistic", "task=quadratic", "task=ptb_lstm"
+RATES = {VECTOR: "0.01", MATRIX: "0.001", SAMPLES: "0.01"}
+# A rate that multiplies what is already a length.
+RATES |= {"lars": "1.0", "gd_line_search": "0.5", "newton": "0.5"}
+OF_VECTORS = {
+    "adadelta", "adagrad", "adam", "adamw", "full_adagrad", "ggt", "ggt_authors", "ggt_printed",
+    "nesterov", "rmsprop", "sgd",
+}  # fmt: skip
+# Muon multiplies matrices in bfloat16, which processors round each in its own way.
+UNSTEADY = {"muon"}
 # An optimizer that draws from the global generators, so that their seeding counts. No dropout: its
 # masks come from a library that not every build of torch has.
 RUNNER = (
@@ -48,10 +71,17 @@ def cases() -> dict[str, list[str]]:
         found[f"task-{path.stem}"] = [f"task={path.stem}", "optimizer=sgd", lr]
     for path in sorted((CONF / "optimizer").glob("*.yaml")):
         own = yaml.safe_load(path.read_text())
-        more = [f"optimizer.{key}={value}" for key, value in IF_PRESENT.items() if key in own]
+        package = own["cls"]["path"].split(".")[0]
+        # Peers have no version that could be raised: their numbers are their own affair.
+        if path.stem in UNSTEADY or package not in ("torch", "optimizers"):
+            continue
+        more = [f"optimizer.{key}={value}" for key, value in IF_PRESENT.items() if own.get(key)]
+        task = VECTOR if path.stem in OF_VECTORS else MATRIX
+        if getattr(get_class(own["cls"]["path"]), "needs_model", False):
+            task = SAMPLES
         # The rate is said, so that another default is no change of numbers.
-        more.append("optimizer.lr=0.01")
-        found[f"optimizer-{path.stem}"] = ["task=logistic", f"optimizer={path.stem}", *more]
+        more.append(f"optimizer.lr={RATES.get(path.stem, RATES[task])}")
+        found[f"optimizer-{path.stem}"] = [task, f"optimizer={path.stem}", *more]
     return found
 
 
