@@ -46,6 +46,13 @@ def hessian(loss: Tensor, parameters: list[Tensor], dtype: torch.dtype) -> Tenso
     return (H + H.T) / 2
 
 
+def resolution(eigenvalues: Tensor) -> Tensor:
+    """Absolute value below which an eigenvalue is round-off, 0-d: d eps |H|, which bounds the
+    backward error of a symmetric eigensolver.
+    """
+    return len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * eigenvalues.abs().max()
+
+
 class Newton(ClosureOptimizer):
     """Newton's method with eigenvalues of either sign [Lu et al. 2018, eqs. 1 and 2].
 
@@ -54,9 +61,11 @@ class Newton(ClosureOptimizer):
     |H| has the absolute values of H's eigenvalues, so that the step descends also where H is
     indefinite; where it is positive definite this is Newton's method, which does not depend on an
     affine change of parameters (damping -> 0). `curvature="signed"` is the method as printed, which
-    goes to saddle points too. H couples all parameters of all groups: d gradients' cost and O(d^3)
-    each `update_freq` steps. A step with a loss, gradient or Hessian that is not finite is skipped:
-    a fallback.
+    goes to saddle points too (damping then adds to the size). Eigenvalues that are round-off, of a
+    condition number that the dtype cannot hold, are raised to its resolution.
+
+    H couples all parameters of all groups: d gradients' cost and O(d^3) each `update_freq` steps. A
+    step with a loss, gradient or Hessian that is not finite is skipped: a fallback.
 
     Memory: d^2 + d numbers, of the widest of the parameters' dtypes, float32 at least.
 
@@ -103,15 +112,13 @@ class Newton(ClosureOptimizer):
         if state is None:
             return []
         eigenvalues = state["eigenvalues"]
-        # The backward error of a symmetric eigensolver is of the order d eps |H|.
-        unit = len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
         on_cpu = eigenvalues.to(device="cpu", dtype=torch.float64, copy=True)
         return [
             Spectrum(
                 "model",
                 "hessian",
                 on_cpu,
-                unit * float(on_cpu.abs().max()),
+                float(resolution(eigenvalues)),
                 fallbacks=self.state["shared"]["fallbacks"],
                 staleness=state["staleness"],
             )
@@ -131,10 +138,12 @@ class Newton(ClosureOptimizer):
         state = self._renewed(closure, parameters, dtype, options)
         if state is None:
             return False
-        eigenvalues, Q = state["eigenvalues"], state["basis"]
-        if options["curvature"] == "absolute":
-            eigenvalues = eigenvalues.abs()
-        direction = Q @ ((Q.T @ gradient) / (eigenvalues + options["damping"]))
+        Q, eigenvalues = state["basis"], state["eigenvalues"]
+        floor = resolution(eigenvalues)
+        scales = eigenvalues.abs().clamp(min=floor) + options["damping"]
+        if options["curvature"] == "signed":
+            scales = scales.copysign(eigenvalues)
+        direction = Q @ ((Q.T @ gradient) / scales)
         if not bool(direction.isfinite().all()):
             return False
         self.state["model"] = state

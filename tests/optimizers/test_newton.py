@@ -95,6 +95,16 @@ def test_a_saddle_attracts_the_signed_and_repels_the_absolute_method():
     torch.testing.assert_close(absolute, expected, rtol=0, atol=1e-8)
 
 
+def test_a_condition_number_beyond_the_dtype_does_no_harm():
+    # 1e12: in float32 the small eigenvalues come out as round-off of either sign, down to 1e-12.
+    rotation = torch.linalg.qr(torch.sin(torch.arange(400.0, dtype=torch.float64)).view(20, 20))[0]
+    H = ((rotation * torch.logspace(0, -12, 20)) @ rotation.T).float()
+    x, _ = run(lambda x: 0.5 * x @ H @ x, torch.ones(20), 20)
+    before = 0.5 * torch.ones(20) @ H @ torch.ones(20)
+    assert float(0.5 * x @ H @ x) < 1e-5 * float(before)
+    assert float(x.norm()) < 2 * 20**0.5
+
+
 def test_linear_losses_and_groups():
     x, y = torch.ones(2, requires_grad=True), torch.ones(1, requires_grad=True)
     optimizer = Newton([{"params": [x]}, {"params": [y], "lr": 0.5}], lr=1.0, damping=0.5)
