@@ -37,7 +37,9 @@ def damped_inverse(matrix: Tensor, damping: float) -> Inverse:
     damped = matrix.clone()
     damped.diagonal(dim1=-2, dim2=-1).add_(damping)
     factor, info = torch.linalg.cholesky_ex(damped)
-    inverse = torch.cholesky_inverse(factor)
+    # A factor with a zero on its diagonal makes cholesky_inverse raise for the whole batch.
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    inverse = torch.cholesky_inverse(torch.where((info != 0)[..., None, None], eye, factor))
     failed = (info != 0) | ~inverse.isfinite().flatten(-2).all(-1)
     if not failed.any():
         return Inverse(inverse, failed, 0)
