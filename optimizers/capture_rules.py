@@ -21,10 +21,15 @@ from optimizers.samples import DenseSamples, LookupSamples, OuterSamples, Sample
 
 @singledispatch
 def weights_of(module: nn.Module) -> list[tuple[str, ...]]:
-    """Names of the module's own weights that form matrices, each with that of its bias."""
-    return [
-        (name,) for name, parameter in module.named_parameters(recurse=False) if parameter.ndim >= 2
-    ]
+    """Names of the module's own weights that form matrices, each with that of its bias.
+
+    Parameters in a list or dict belong to the module that holds it, as a list is never called.
+    """
+    own = list(module.named_parameters(recurse=False))
+    for holder, child in module.named_children():
+        if isinstance(child, (nn.ParameterList, nn.ParameterDict)):
+            own += [(f"{holder}.{name}", p) for name, p in child.named_parameters()]
+    return [(name,) for name, parameter in own if parameter.ndim >= 2]
 
 
 @weights_of.register(nn.Linear)

@@ -32,7 +32,7 @@ def initial_state(
 ) -> State:
     """L = initial I and its damped inverse."""
     s, p = side.num_blocks, side.block_size
-    eye = torch.eye(p, device=device).expand(num_layers, s, p, p)
+    eye = torch.eye(p, dtype=torch.float64, device=device).expand(num_layers, s, p, p)
     return {
         "factor": (initial * eye).to(dtypes["statistics"]),
         "inverse": (eye / (initial + damping)).to(dtypes["apply"]),
