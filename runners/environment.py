@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "pyarrow", "wandb")
+# The last one holds optimizers that YAMLs here name.
+PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "pyarrow", "wandb", "pytorch_optimizer")
 
 
 @functools.cache
