@@ -45,7 +45,7 @@ IF_PRESENT = {
 }
 # The parameters are a vector; a matrix is what most methods are about, and samples what some need.
 VECTOR, MATRIX, SAMPLES = "task=logistic", "task=quadratic", "task=ptb_lstm"
-RATES = {VECTOR: "0.01", MATRIX: "0.001", SAMPLES: "0.01"}
+RATES = {VECTOR: "0.01", MATRIX: "0.001", SAMPLES: "0.1"}
 # A rate that multiplies what is already a length.
 RATES |= {"lars": "1.0", "gd_line_search": "0.5", "newton": "0.5"}
 OF_VECTORS = {
