@@ -201,7 +201,7 @@ class AdagradBMA(PreconditionedOptimizer):
         due = len(state["eigenvalues"]) == 0 or state["staleness"] + 1 >= options["update_freq"]
         if due:
             try:
-                root = inverse_root(U, v, blocks.sizes(), options["eigenvalue_floor"])
+                root = inverse_root(U, v, blocks.sizes, options["eigenvalue_floor"])
             except torch.linalg.LinAlgError:
                 return False
             state["root"], state["eigenvalues"] = root

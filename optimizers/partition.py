@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 from math import prod
 
@@ -56,6 +56,7 @@ class Layout:
     def num_blocks(self) -> int:
         return sum(count for count, _ in self.runs)
 
+    @cached_property
     def sizes(self) -> Tensor:
         """Length of each block, shape (L,), float64."""
         return torch.tensor([m for n, m in self.runs for _ in range(n)], dtype=torch.float64)

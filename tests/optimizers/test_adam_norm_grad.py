@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers import AdamNormGrad
+from optimizers import AdamNormGrad, state_bytes
 from tests.optimizers import reference
 
 SHAPES = ((3, 2), (), (4,), (2, 3, 2), (1,), (2, 3, 1, 2))
@@ -77,6 +77,14 @@ def test_weight_decay_is_decoupled():
     x.grad = torch.zeros(3)
     AdamNormGrad([x], lr=0.1, weight_decay=0.5).step()
     torch.testing.assert_close(x.detach(), torch.full((3,), 1.9))
+
+
+def test_memory_is_as_the_docstring_says():
+    x = torch.ones(30, 10, dtype=torch.bfloat16, requires_grad=True)
+    x.grad = torch.ones_like(x)
+    optimizer = AdamNormGrad([x])
+    optimizer.step()
+    assert state_bytes(optimizer) == 2 * 4 * 300
 
 
 def test_a_bad_gradient_leaves_no_trace_but_a_count():

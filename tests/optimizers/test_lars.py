@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers import LARS
+from optimizers import LARS, state_bytes
 from optimizers.lars import trust_ratio
 from tests.optimizers import reference
+from tests.optimizers.table import Network, make
 
 SHAPES = ((3, 2), (), (4,), (2, 3, 2), (1,), (2, 3, 1, 2))
 START = torch.linspace(-1, 1, 36, dtype=torch.float64)
@@ -70,6 +71,32 @@ def test_steps_do_not_depend_on_the_scale_of_the_gradient():
             optimizer.state[x]["momentum_buffer"].zero_()  # it sums gradients, not steps
         ends.append(x.detach())
     torch.testing.assert_close(*ends, rtol=1e-13, atol=1e-13)
+
+
+def test_the_configuration_leaves_biases_and_norms_alone():
+    optimizer = make("lars", Network(torch.float32), torch.float32)
+    found = {
+        name: (group["adapt"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for name in group["param_names"]
+    }
+    plain, adapted = (False, 0.0), (True, 1e-4)
+    assert found == {
+        "conv.weight": adapted,
+        "conv.bias": plain,
+        "norm.weight": plain,
+        "norm.bias": plain,
+        "linear.weight": adapted,
+        "linear.bias": plain,
+    }
+
+
+def test_memory_is_as_the_docstring_says():
+    x = torch.ones(30, 10, requires_grad=True)
+    x.grad = torch.ones_like(x)
+    optimizer = LARS([x])
+    optimizer.step()
+    assert state_bytes(optimizer) == 4 * 300
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

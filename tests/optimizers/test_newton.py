@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from optimizers import Newton
+from optimizers import Newton, state_bytes
 from optimizers.newton import hessian
 from tests.optimizers.test_line_search import closure_of
 
@@ -111,6 +111,13 @@ def test_linear_losses_and_groups():
     optimizer.step(closure_of(optimizer, lambda: x.sum() + 2 * y.sum()))
     torch.testing.assert_close(x.detach(), torch.full((2,), -1.0))
     torch.testing.assert_close(y.detach(), torch.full((1,), -1.0))
+
+
+def test_memory_is_as_the_docstring_says():
+    x = torch.ones(40, requires_grad=True)
+    optimizer = Newton([x])
+    optimizer.step(closure_of(optimizer, lambda: x @ x))
+    assert state_bytes(optimizer) == 4 * (40**2 + 40)
 
 
 def test_refusals():

@@ -60,12 +60,12 @@ def test_sums_and_additions_are_those_of_each_block_alone(partition):
     sums = blocks.block_sums(torch.stack([vector, 2 * vector]))
     torch.testing.assert_close(sums[1], 2 * sums[0])
     assert sums.shape == (2, blocks.num_blocks)
-    assert float(blocks.sizes().sum()) == len(vector)
+    assert float(blocks.sizes.sum()) == len(vector)
     # A number added to each block comes back, times the block's size, in the block's sum.
     numbers = torch.arange(1.0, blocks.num_blocks + 1, dtype=torch.float64)
     blocks.add_to_blocks(vector, numbers)
     after = blocks.block_sums(vector)
-    torch.testing.assert_close(after, sums[0] + numbers * blocks.sizes())
+    torch.testing.assert_close(after, sums[0] + numbers * blocks.sizes)
     # Each tensor's blocks are its slices: what was added is constant on them and nowhere shared.
     added = torch.cat(
         [
