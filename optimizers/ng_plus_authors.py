@@ -16,8 +16,6 @@ from optimizers.layerwise import Bucket, Group, LayerwiseOptimizer
 from optimizers.ng_plus_curvature import Gathered, Side
 from optimizers.telemetry import Spectrum
 
-FLOAT32 = dict.fromkeys(("statistics", "root", "apply"), torch.float32)
-
 
 class NGPlusAuthors(LayerwiseOptimizer):
     """NG+, reading `authors`: a preconditioner of Conv2d and Linear layers in front of SGD.
@@ -32,7 +30,8 @@ class NGPlusAuthors(LayerwiseOptimizer):
     by Cholesky factors, where that code uses LU. With BatchNorm, as there, activations times
     output gradients stand for per-sample gradients, which do not exist.
 
-    Memory: 2 m^2 values a layer of m rows, and a momentum buffer for each parameter.
+    Memory: 2 m^2 values a layer of m rows, and a momentum buffer for each parameter; all in the
+    parameters' dtype, float32 at least.
 
     Args:
         params: parameters or groups.
@@ -97,7 +96,7 @@ class NGPlusAuthors(LayerwiseOptimizer):
 
     def _digest(self, bucket: Bucket, recording: Recording) -> None:
         for index, layer in enumerate(bucket.layers):
-            chunks = recording.of(layer)
+            chunks = recording.of(layer, dtype=self._dtype(bucket))
             if chunks is not None:
                 gathered = self._pending.setdefault((bucket.key, index), Gathered())
                 gathered.add(chunks, _side(bucket))
@@ -114,7 +113,7 @@ class NGPlusAuthors(LayerwiseOptimizer):
             if self._wants(bucket):
                 shift = math.sqrt(group["damping"])
                 state, num_fallbacks = curvature.with_inverse(
-                    plan, active, shift, shared["steps"], FLOAT32
+                    plan, active, shift, shared["steps"], self._dtypes(bucket)
                 )
                 shared["fallbacks"] += num_fallbacks
             self.state[bucket.key] = state
@@ -134,7 +133,9 @@ class NGPlusAuthors(LayerwiseOptimizer):
         if state is None:
             device = bucket.layers[0].weight.device
             shift = math.sqrt(group["damping"])
-            state = curvature.initial_state(len(bucket.layers), side, 0.0, shift, FLOAT32, device)
+            state = curvature.initial_state(
+                len(bucket.layers), side, 0.0, shift, self._dtypes(bucket), device
+            )
         if not self._wants(bucket):
             return state
         new = []
@@ -144,6 +145,9 @@ class NGPlusAuthors(LayerwiseOptimizer):
             known = state["refreshed"][index] >= 0
             new.append((1 - a) * state["factor"][index] + a * L if known else L)
         return curvature.with_factor(state, side, active, torch.stack(new))
+
+    def _dtypes(self, bucket: Bucket) -> dict[str, torch.dtype]:
+        return dict.fromkeys(("statistics", "root", "apply"), self._dtype(bucket))
 
     def _decay(self, group: Group) -> float:
         return 0.0
