@@ -74,11 +74,11 @@ def line_minimum(
 class ExactLineSearchGD(ClosureOptimizer):
     """x <- x - lr a g with a = argmin f(x - a g) [Lu et al. 2018, section 2 and figure 1].
 
-    The gradient g runs over all groups; a is found by `line_minimum` from values and slopes
-    f', one forward and backward pass each, to the accuracy of `tolerance`; two suffice where f
-    is quadratic along g, three where the first step guessed is exact. The first step guessed has
-    length 1, then the last one found is. lr multiplies what was found: 1 is the exact search.
-    A step that is not finite, or where no step descends, is skipped: a fallback.
+    The gradient g runs over all groups. `line_minimum` finds a to the accuracy of `tolerance` from
+    values and slopes of f, a forward and a backward pass each; two suffice where f is quadratic
+    along g. The first step it tries has length 1, later ones the length found last. lr multiplies
+    what was found: 1 is the exact search. A step where the loss or gradient is not finite, or where
+    nothing descends, is skipped: a fallback.
 
     State: the last step and counts, no tensors; a step copies the parameters once.
 
