@@ -17,7 +17,6 @@ from optimizers.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.blocking import merge_shape
 from optimizers.linalg.krad import age_, krad_, woodbury_
 from optimizers.linalg.kron import multiply_mode, unfold
-from optimizers.roots import NO_ROOT
 
 
 def cyclic(step: int, block: Sequence[int], whole: Sequence[int]) -> int:
@@ -183,7 +182,7 @@ class KrADagrad(InverseFactorOptimizer):
         schedule, woodbury = options["schedule"], options["woodbury"]
         require(schedule in SCHEDULES, "schedule", "one of " + ", ".join(SCHEDULES), schedule)
         for name in ("woodbury", "first_block_only"):
-            require(isinstance(options[name], bool), name, "a bool", options[name])
+            require(isinstance(options[name], bool), name, "true or false", options[name])
         solvable = options["statistics_dtype"] != "bfloat16"
         require(not woodbury or solvable, "woodbury", "false with bfloat16 statistics", woodbury)
 
@@ -227,13 +226,12 @@ class KrADagrad(InverseFactorOptimizer):
         """Modes touched since the last root; the others would give the same root again."""
         now = self.state["shared"]["step"]
         params = options["params"]
-        since = min(
-            self.state.get(params[p], {}).get("root_step", NO_ROOT) for p in set(bucket.positions)
-        )
-        if since == NO_ROOT or now - since > options["update_freq"]:
+        steps = [self.state.get(params[p], {}).get("root_step", 0) for p in set(bucket.positions)]
+        since = max(min(steps), 0)
+        if now - since > options["update_freq"]:
             return range(bucket.num_modes)
-        steps = range(since + 1, now + 1)
-        return sorted({mode for t in steps for mode in _ranges(bucket, bucket.pieces, t, options)})
+        window = range(since + 1, now + 1)
+        return sorted({mode for t in window for mode in _ranges(bucket, bucket.pieces, t, options)})
 
     def _rows_due(self, bucket: Bucket, positions: list[int], options: dict[str, Any]) -> list[int]:
         rows = super()._rows_due(bucket, positions, options)

@@ -143,7 +143,7 @@ class KrADagradStar(InverseFactorOptimizer):
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
         for name in ("swap_factors", "ons"):
-            require(isinstance(options[name], bool), name, "a bool", options[name])
+            require(isinstance(options[name], bool), name, "true or false", options[name])
 
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 1 / ((1 if options["ons"] else 2) * num_modes)
