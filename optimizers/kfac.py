@@ -31,9 +31,9 @@ class KFAC(LayerwiseOptimizer):
         D = (G + damping^{1/2} / pi I)^{-1} (gradient of W) (A + pi damping^{1/2} I)^{-1}
         v <- momentum v + D,   W <- (1 - lr weight_decay) W - lr v
 
-    [2015, sections 3 and 6.3; 2016, eqs. 30 to 32 for convolutions; positions of a sequence count
-    as those of an image]. A and G are renewed every `statistics_freq` steps from the recorded pass,
-    the inverses every `update_freq`, with the damping of that step.
+    [Martens and Grosse 2015, sections 3 and 6.3; Grosse and Martens 2016 for convolutions;
+    positions of a sequence count as those of an image]. A and G are renewed from the recorded pass
+    every `statistics_freq` steps, the inverses every `update_freq`, with the damping of that step.
 
         optimizer = KFAC(model.parameters(), model=model, lr=0.01)
         for x, y in batches:

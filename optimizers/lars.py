@@ -24,7 +24,7 @@ def trust_ratio(
 ) -> float:
     """Factor of a layer's lr; 1 where |w| or |g| is zero.
 
-    Equation: min(eta |w| / (|g| + weight_decay |w| + eps), max_trust)  [You et al. 2017, eq. 6]
+    Equation: min(eta |w| / (|g| + weight_decay |w| + eps), max_trust)  [You et al. 2017]
     """
     if weight_norm == 0 or grad_norm == 0:
         return 1.0

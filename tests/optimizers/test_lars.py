@@ -16,7 +16,7 @@ START = torch.linspace(-1, 1, 36, dtype=torch.float64)
 
 
 def transcription(parts: list[Tensor], grads: list[list[Tensor]], adapt: list[bool]) -> None:
-    """You et al. 2017, eq. 6, in the baseline's form; parts are changed in place."""
+    """You et al. 2017 in the baseline's form; parts are changed in place."""
     lr, eta, decay, momentum = 0.5, 0.02, 0.1, 0.9
     v = [torch.zeros_like(w) for w in parts]
     for step in grads:
