@@ -43,15 +43,17 @@ IF_PRESENT = {
     "root_dtype": "float64",
     "apply_dtype": "float64",
 }
-# The parameters are a vector; a matrix is what most methods are about, and samples what some need.
-VECTOR, MATRIX, SAMPLES = "task=logistic", "task=quadratic", "task=ptb_lstm"
-RATES = {VECTOR: "0.01", MATRIX: "0.001", SAMPLES: "0.1"}
+# The parameters are a vector; a matrix, which most methods are about; several layers with samples.
+VECTOR, MATRIX, LAYERS = "task=logistic", "task=quadratic", "task=ptb_lstm"
+RATES = {VECTOR: "0.01", MATRIX: "0.001", LAYERS: "0.1"}
 # A rate that multiplies what is already a length.
 RATES |= {"lars": "1.0", "gd_line_search": "0.5", "newton": "0.5"}
 OF_VECTORS = {
     "adadelta", "adagrad", "adam", "adamw", "full_adagrad", "ggt", "ggt_authors", "ggt_printed",
     "nesterov", "rmsprop", "sgd",
 }  # fmt: skip
+# With a single layer both readings are one.
+OF_LAYERS = {"adagrad_bma", "adagrad_bma_printed"}
 # Muon multiplies matrices in bfloat16, which processors round each in its own way.
 UNSTEADY = {"muon"}
 # An optimizer that draws from the global generators, so that their seeding counts. No dropout: its
@@ -77,8 +79,9 @@ def cases() -> dict[str, list[str]]:
             continue
         more = [f"optimizer.{key}={value}" for key, value in IF_PRESENT.items() if own.get(key)]
         task = VECTOR if path.stem in OF_VECTORS else MATRIX
-        if getattr(get_class(own["cls"]["path"]), "needs_model", False):
-            task = SAMPLES
+        needs_model = getattr(get_class(own["cls"]["path"]), "needs_model", False)
+        if needs_model or path.stem in OF_LAYERS:
+            task = LAYERS
         # The rate is said, so that another default is no change of numbers.
         more.append(f"optimizer.lr={RATES.get(path.stem, RATES[task])}")
         found[f"optimizer-{path.stem}"] = [task, f"optimizer={path.stem}", *more]
