@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from optimizers.base import PreconditionedOptimizer, require
 from optimizers.capture import Layer, Recording, find_layers, record_calls
+from optimizers.gradients import gradients
 
 Group = dict[str, Any]
 
@@ -176,36 +177,37 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
         return gathered
 
     def _update(self) -> None:
+        try:
+            self._attempt()
+        finally:
+            self._pending.clear()
+            self._recorded = False
+
+    def _attempt(self) -> None:
+        """One step, or a fallback; `_pending` may be used up."""
         shared = self.state["shared"]
         if not shared:
             shared.update(steps=0, fallbacks=0)
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None and p.grad.numel() > 0]
-        if not gradients:
+        found = [grad for group in self.param_groups for grad in gradients(group).values()]
+        found = [grad for grad in found if grad.numel() > 0]
+        if not found:
             return
-        for gradient in gradients:
-            dense = gradient.layout is torch.strided
-            require(dense, "gradients", "dense", f"layout {gradient.layout}")
         work = []
         for bucket in self.buckets:
             active = bucket.active()
-            if active:
-                G = bucket.gradients(self._dtype(bucket))
-                work.append((bucket, active, G if len(active) == len(G) else G[active]))
-        for bucket, *_ in work:
+            if not active:
+                continue
             if self._wants(bucket) and not self._recorded:
                 raise ValueError(
                     f"step {shared['steps']} must follow a pass inside optimizer.record("
                     f"num_samples, batch_dim, weights), as wants_samples() said: the curvature of "
                     f"{bucket.names[0]} is to be renewed, got no record"
                 )
-        try:
-            # One host synchronisation: the largest absolute value is NaN or infinite if any is.
-            finite = bool(torch.stack(torch._foreach_norm(gradients, torch.inf)).isfinite().all())
-            directions = self._directions(work) if finite else None
-        finally:
-            self._pending.clear()
-            self._recorded = False
+            G = bucket.gradients(self._dtype(bucket))
+            work.append((bucket, active, G if len(active) == len(G) else G[active]))
+        # One host synchronisation: the largest absolute value is NaN or infinite if any is.
+        finite = bool(torch.stack(torch._foreach_norm(found, torch.inf)).isfinite().all())
+        directions = self._directions(work) if finite else None
         if directions is None:
             shared["fallbacks"] += 1
             return
@@ -251,6 +253,15 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
     def _layers(self, parameters: list[Tensor]) -> list[Layer]:
         """Layers to precondition among these parameters."""
         return find_layers(self.model, parameters)
+
+    def momenta(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield (name, "momentum", tensor) of every parameter that has a buffer."""
+        names = _names(self.param_groups, self.model)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                buffer = self.state.get(parameter, {}).get("momentum_buffer")
+                if buffer is not None:
+                    yield names[id(parameter)], "momentum", buffer
 
     def _add_layers(self, first_group: int) -> None:
         groups = self.param_groups[first_group:]

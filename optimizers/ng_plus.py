@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -150,6 +150,13 @@ class NGPlus(LayerwiseOptimizer):
             )
         ]
 
+    def matrices(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield (name, quantity, tensor): statistic and root of each layer, and momenta."""
+        for bucket in self.buckets:
+            if bucket.key in self.state:
+                yield from curvature.matrices_of(bucket, self.state[bucket.key])
+        yield from self.momenta()
+
     def _due(self, bucket: Bucket) -> bool:
         """Whether the coming step makes new inverses."""
         step = self.state.get("shared", {}).get("steps", 0)
@@ -181,7 +188,8 @@ class NGPlus(LayerwiseOptimizer):
 
     def _directions(self, work: list[tuple[Bucket, list[int], Tensor]]) -> list[Tensor] | None:
         plans = [self._renewed(*item) for item in work]
-        if plans and not bool(curvature.is_finite(plans)):
+        new = [p for p, (b, *_) in zip(plans, work, strict=True) if p is not self.state.get(b.key)]
+        if new and not bool(curvature.is_finite(new)):
             return None
         shared = self.state["shared"]
         for k, (bucket, active, _) in enumerate(work):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -85,6 +85,13 @@ class NGPlusAuthors(LayerwiseOptimizer):
             )
         ]
 
+    def matrices(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield (name, quantity, tensor): statistic and root of each layer, and momenta."""
+        for bucket in self.buckets:
+            if bucket.key in self.state:
+                yield from curvature.matrices_of(bucket, self.state[bucket.key])
+        yield from self.momenta()
+
     def _layers(self, parameters: list[Tensor]) -> list[Layer]:
         kinds = (nn.Conv2d, nn.Linear)
         return [layer for layer in super()._layers(parameters) if isinstance(layer.module, kinds)]
@@ -103,7 +110,8 @@ class NGPlusAuthors(LayerwiseOptimizer):
 
     def _directions(self, work: list[tuple[Bucket, list[int], Tensor]]) -> list[Tensor] | None:
         plans = [self._renewed(bucket, active) for bucket, active, _ in work]
-        if plans and not bool(curvature.is_finite(plans)):
+        new = [p for p, (b, *_) in zip(plans, work, strict=True) if p is not self.state.get(b.key)]
+        if new and not bool(curvature.is_finite(new)):
             return None
         shared = self.state["shared"]
         directions = []

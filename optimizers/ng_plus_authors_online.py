@@ -11,7 +11,7 @@ from torch import Tensor
 
 from optimizers.base import PreconditionedOptimizer, require, require_common, require_count
 from optimizers.linalg.inverse import damped_inverse
-from optimizers.telemetry import Spectrum
+from optimizers.telemetry import Spectrum, parameter_names
 
 # Least value there of the largest entry of L, under which the damping is not cut.
 LEAST_CUT = 1e-3
@@ -85,11 +85,7 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
         """Eigenvalues of each parameter's L."""
         spectra, fallbacks = [], self.state.get("shared", {}).get("fallbacks", 0)
         parameters = [p for group in self.param_groups for p in group["params"]]
-        given = [
-            group.get("param_names") or [None] * len(group["params"]) for group in self.param_groups
-        ]
-        names = [name for some in given for name in some]
-        for number, (parameter, name) in enumerate(zip(parameters, names, strict=True)):
+        for name, parameter in zip(parameter_names(self.param_groups), parameters, strict=True):
             state = self.state.get(parameter)
             if state:
                 L = state["factor"].to("cpu", torch.float64)
@@ -98,7 +94,7 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
                 product = (L + state["shift"] * eye) @ state["inverse"].to(L)
                 spectra.append(
                     Spectrum(
-                        name or f"parameter {number}",
+                        name,
                         "second_moment",
                         values,
                         len(L) * torch.finfo(state["factor"].dtype).eps * float(values[-1]),

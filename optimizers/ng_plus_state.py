@@ -7,6 +7,7 @@ inverse, and `refreshed`, the step at which each layer's inverse was made, -1 fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -136,6 +137,14 @@ def spectra_of(bucket: Bucket, state: State, side: Side, shared: dict[str, int])
             )
         )
     return spectra
+
+
+def matrices_of(bucket: Bucket, state: State) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield (name, quantity, tensor) of each layer: its statistic and its root, views."""
+    low_rank = "basis" in state
+    for index, name in enumerate(bucket.names):
+        yield name, "statistic", state["basis" if low_rank else "factor"][index]
+        yield name, "root", state["core" if low_rank else "inverse"][index]
 
 
 def eigenvalues(state: State, side: Side, index: int) -> Tensor:

@@ -501,3 +501,31 @@ def test_bad_options_of_the_authors_readings_are_refused(cls, options, message):
     given = {"model": model} if cls.needs_model else {}
     with pytest.raises(ValueError, match=f"^{message}"):
         cls(model.parameters(), **given, **options)
+
+
+def test_what_is_kept_is_told_by_name():
+    model = Dense()
+    optimizer = make(model)
+    assert list(optimizer.matrices()) == []
+    train(model, optimizer, range(1))
+    found = [(name, quantity, tuple(t.shape)) for name, quantity, t in optimizer.matrices()]
+    assert found[:2] == [
+        ("net.0.weight", "statistic", (1, 7, 7)),
+        ("net.0.weight", "root", (1, 7, 7)),
+    ]
+    assert [name for name, quantity, _ in found if quantity == "momentum"] == [
+        name for name, _ in model.named_parameters()
+    ]
+
+
+def test_a_failed_step_leaves_nothing_behind():
+    """Samples of a pass whose step was refused do not enter the next step."""
+    model, other = Dense(), Dense()
+    optimizer = make(model)
+    backward(model, optimizer, model.batch(7))
+    model.net[0].weight.grad = model.net[0].weight.grad.to_sparse()
+    with pytest.raises(ValueError, match=r"^gradients must be dense, got layout torch.sparse_coo"):
+        optimizer.step()
+    train(model, optimizer, range(1))
+    train(other, make(other), range(1))
+    assert_same(model, other, rtol=0, atol=0)
