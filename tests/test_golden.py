@@ -52,7 +52,7 @@ OF_VECTORS = {
     "adadelta", "adagrad", "adam", "adamw", "full_adagrad", "ggt", "ggt_authors", "ggt_printed",
     "nesterov", "rmsprop", "sgd",
 }  # fmt: skip
-# With a single layer both readings are one.
+# With a single layer, or a damping above its squared gradients, both readings are alike.
 OF_LAYERS = {"adagrad_bma", "adagrad_bma_printed"}
 # Muon multiplies matrices in bfloat16, which processors round each in its own way.
 UNSTEADY = {"muon"}
@@ -77,7 +77,11 @@ def cases() -> dict[str, list[str]]:
         # Peers have no version that could be raised: their numbers are their own affair.
         if path.stem in UNSTEADY or package not in ("torch", "optimizers"):
             continue
-        more = [f"optimizer.{key}={value}" for key, value in IF_PRESENT.items() if own.get(key)]
+        more = [
+            f"optimizer.{key}={value}"
+            for key, value in IF_PRESENT.items()
+            if own.get(key) and not (key == "damping" and path.stem in OF_LAYERS)
+        ]
         task = VECTOR if path.stem in OF_VECTORS else MATRIX
         needs_model = getattr(get_class(own["cls"]["path"]), "needs_model", False)
         if needs_model or path.stem in OF_LAYERS:
