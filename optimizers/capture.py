@@ -61,29 +61,30 @@ class Layer:
         path: of the module.
         module: the owner.
         names: of the weight within the module and, where there is one, of the bias.
+        parameters: these themselves.
+        shape: (m, n) of the matrix: the weight's first dimension, and all others with the bias.
     """
 
     path: str
     module: nn.Module
     names: tuple[str, ...]
+    parameters: tuple[nn.Parameter, ...]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, path: str, module: nn.Module, names: tuple[str, ...]) -> Layer:
+        parameters = tuple(module.get_parameter(name) for name in names)
+        m = parameters[0].shape[0]
+        shape = m, parameters[0].numel() // m + len(names) - 1
+        return cls(path, module, names, parameters, shape)
 
     @property
     def weight(self) -> nn.Parameter:
-        return self.module.get_parameter(self.names[0])
+        return self.parameters[0]
 
     @property
     def bias(self) -> nn.Parameter | None:
-        return self.module.get_parameter(self.names[1]) if len(self.names) > 1 else None
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return [self.module.get_parameter(name) for name in self.names]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n) of the matrix: the weight's first dimension, and all others with the bias."""
-        m = self.weight.shape[0]
-        return m, self.weight.numel() // m + (len(self.names) - 1)
+        return self.parameters[1] if len(self.parameters) > 1 else None
 
 
 def find_layers(model: nn.Module, parameters: Sequence[Tensor]) -> list[Layer]:
@@ -104,7 +105,7 @@ def find_layers(model: nn.Module, parameters: Sequence[Tensor]) -> list[Layer]:
             fits = names[0] in own and owners[id(weight)] == 1 and weight.numel() > 0
             # A module that uses its children's weights itself comes before them.
             if fits and id(weight) not in layers:
-                layers[id(weight)] = Layer(path, module, own)
+                layers[id(weight)] = Layer.of(path, module, own)
     return list(layers.values())
 
 

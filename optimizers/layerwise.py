@@ -152,7 +152,8 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
             yield
         try:
             # Autocast would multiply statistics in bfloat16.
-            with torch.no_grad(), torch.autocast(weights.device.type, enabled=False):
+            device = self.param_groups[0]["params"][0].device
+            with torch.no_grad(), torch.autocast(device.type, enabled=False):
                 for bucket in wanting:
                     self._digest(bucket, recording)
         except ValueError:
@@ -205,8 +206,9 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
                 )
             G = bucket.gradients(self._dtype(bucket))
             work.append((bucket, active, G if len(active) == len(G) else G[active]))
-        # One host synchronisation: the largest absolute value is NaN or infinite if any is.
-        finite = bool(torch.stack(torch._foreach_norm(found, torch.inf)).isfinite().all())
+        # One host synchronisation; the square of no float32 overflows in float64.
+        norms = torch._foreach_norm(found, 2, torch.float64)
+        finite = bool(torch.stack(norms).isfinite().all())
         directions = self._directions(work) if finite else None
         if directions is None:
             shared["fallbacks"] += 1

@@ -219,7 +219,7 @@ class NGPlus(LayerwiseOptimizer):
             X, columns = side.turn(G), self._columns(bucket)
             if columns is not None:
                 X = X[..., columns[0].to(X.device)] * columns[1]
-            old = state["factor"][active].to(X.dtype)
+            old = curvature.picked(state["factor"], active).to(X.dtype)
             new = beta2 * old + group["gamma"] * side.gram(X)
             return curvature.with_factor(state, side, active, new)
         if not self._due(bucket):

@@ -84,8 +84,7 @@ def with_inverse(
         result = woodbury_core(U, damping) if rows is None else sketched_core(U, rows, damping)
         name = "core"
     else:
-        factor = state["factor"][active] if len(active) < len(state["factor"]) else state["factor"]
-        result = damped_inverse(factor.to(dtypes["root"]), damping)
+        result = damped_inverse(picked(state["factor"], active).to(dtypes["root"]), damping)
         name = "inverse"
     made = result.inverse.to(dtypes["apply"])
     num_failed = 0
@@ -103,20 +102,14 @@ def with_inverse(
 
 def apply(state: State, side: Side, X: Tensor, active: list[int]) -> Tensor:
     """(L + damping I)^-1 X of X (A, k, c), in the dtype of the inverse."""
-    low_rank = "basis" in state
-    root = state["core" if low_rank else "inverse"]
-    every = len(active) == len(root)
-    if not low_rank:
-        inverse = root if every else root[active]
-        return side.join(inverse @ side.cut(X.to(root.dtype)))
-    U, core = state["basis"].to(root.dtype), root
-    rows = state.get("rows")
-    if not every:
-        U, core = U[active], core[active]
-        rows = None if rows is None else rows[active]
-    if rows is None:
-        return woodbury_product(U, core, X.to(root.dtype), state["damping"])
-    return sketched_product(U, core, X.to(root.dtype), rows, state["damping"])
+    if "basis" not in state:
+        inverse = picked(state["inverse"], active)
+        return side.join(inverse @ side.cut(X.to(inverse.dtype)))
+    core = picked(state["core"], active)
+    U, X = picked(state["basis"], active).to(core.dtype), X.to(core.dtype)
+    if "rows" not in state:
+        return woodbury_product(U, core, X, state["damping"])
+    return sketched_product(U, core, X, picked(state["rows"], active), state["damping"])
 
 
 def spectra_of(bucket: Bucket, state: State, side: Side, shared: dict[str, int]) -> list[Spectrum]:
@@ -167,6 +160,11 @@ def residual(state: State, index: int) -> float:
     eye = torch.eye(factor.shape[-1], dtype=torch.float64, device=factor.device)
     product = (factor + state["damping"] * eye) @ state["inverse"][index].double()
     return float((product - eye).norm() / eye.expand_as(product).norm())
+
+
+def picked(stack: Tensor, active: list[int]) -> Tensor:
+    """Those of the stack's layers that are active; the stack itself, not a copy, if all are."""
+    return stack if len(active) == len(stack) else stack[active]
 
 
 def put(old: Tensor, active: list[int], new: Tensor) -> Tensor:

@@ -185,7 +185,8 @@ class LookupSamples(Samples):
         return self.deltas.flatten(0, 1).T @ (same @ self.deltas).flatten(0, 1)
 
     def rows(self, indices: Tensor, scale: float = 1.0) -> Samples:
-        hits = (indices[:, None] == self.indices[:, None]).to(self.deltas.dtype)
+        wanted = indices.to(self.indices.device)[:, None]
+        hits = (wanted == self.indices[:, None]).to(self.deltas.dtype)
         return DenseSamples(scale * (hits @ self.deltas))
 
     def columns(self, indices: Tensor, scale: float = 1.0) -> Samples:
