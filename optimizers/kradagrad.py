@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,32 +19,41 @@ from optimizers.linalg.krad import age_, krad_, woodbury_
 from optimizers.linalg.kron import multiply_mode, unfold
 
 
-def cyclic(step: int, block: Sequence[int], whole: Sequence[int]) -> int:
-    """Each mode in its turn; steps from 0."""
-    return step % len(block)
+class Schedule(NamedTuple):
+    """Which mode a step updates.
 
-
-def square_root(step: int, block: Sequence[int], whole: Sequence[int]) -> int:
-    """In turn for k^2 steps, then the block's largest mode but for the k steps from each square on.
-
-    The other modes get O(sqrt(step)) updates, which the authors' regret bound asks for.
+    Attributes:
+        mode: takes the step, from 0, and a shape.
+        of_tensor: the shape is that of the whole tensor, else that of the block.
     """
-    num_modes = len(block)
+
+    mode: Callable[[int, Sequence[int]], int]
+    of_tensor: bool = False
+
+
+def cyclic(step: int, shape: Sequence[int]) -> int:
+    """Each mode in its turn."""
+    return step % len(shape)
+
+
+def square_root(step: int, shape: Sequence[int]) -> int:
+    """In turn for k^2 steps, then the largest mode but for the k steps from each square on.
+
+    The other modes get O(sqrt(step)) updates.
+    """
+    num_modes = len(shape)
     if step < num_modes**2:
         return step % num_modes
     since_square = step - math.isqrt(step) ** 2
-    return since_square if since_square < num_modes else block.index(max(block))
+    return since_square if since_square < num_modes else list(shape).index(max(shape))
 
 
-def square_root_whole(step: int, block: Sequence[int], whole: Sequence[int]) -> int:
-    """`square_root` by the sizes of the whole tensor, as the authors do it."""
-    return square_root(step, whole, whole)
-
-
-SCHEDULES: MappingProxyType[str, Callable[[int, Sequence[int], Sequence[int]], int]] = (
-    MappingProxyType(
-        {"cyclic": cyclic, "square_root": square_root, "square_root_whole": square_root_whole}
-    )
+SCHEDULES: MappingProxyType[str, Schedule] = MappingProxyType(
+    {
+        "cyclic": Schedule(cyclic),
+        "square_root": Schedule(square_root),
+        "square_root_whole": Schedule(square_root, of_tensor=True),
+    }
 )
 
 
@@ -87,8 +96,8 @@ class KrADagrad(InverseFactorOptimizer):
         beta2: in (0, 1]. Without damping, a direction without gradient grows by 1/beta2 a step.
         t_rule: "frobenius" (the paper), "spectral", "trace" or "trace_dim".
         norm_iterations: of the spectral norm's power iteration; >= 1.
-        schedule: "square_root" (the authors' for tensors of one block), "square_root_whole"
-            (theirs) or "cyclic"; see the functions of these names.
+        schedule: "square_root" of the block's shape, "square_root_whole" of the tensor's (the
+            authors'), or "cyclic"; see the functions of these names.
         woodbury: eq. 12 in the place of its lower bound eq. 13, at the price of a linear solve.
         first_block_only: compute roots for the first block of a tensor alone and leave the others
             at the identity: the index error of the authors' code.
@@ -192,6 +201,10 @@ class KrADagrad(InverseFactorOptimizer):
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 0.5
 
+    def _rows_are_apart(self, options: dict[str, Any]) -> bool:
+        # Else rows of a batch may differ in their mode.
+        return not SCHEDULES[options["schedule"]].of_tensor
+
     def _accumulate(self, batch: Batch, step: int, options: dict[str, Any]) -> None:
         update_ = woodbury_ if options["woodbury"] else krad_
         for mode, rows in _rows_by_mode(batch, step, options).items():
@@ -242,18 +255,23 @@ def _ranges(
     bucket: Bucket, pieces: Iterable[Piece], step: int, options: dict[str, Any]
 ) -> dict[int, list[range]]:
     """Rows of the pieces that update each mode in this step, counted from 1."""
-    schedule, block_size = SCHEDULES[options["schedule"]], options["block_size"]
+    schedule = SCHEDULES[options["schedule"]]
     found: dict[int, list[range]] = {}
     for piece in pieces:
-        shape = options["params"][piece.position].shape
-        whole = merge_shape(shape, block_size, options["merge_dims"])
-        mode = schedule(step - 1, bucket.shape, whole)
+        shape = bucket.shape
+        if schedule.of_tensor:
+            whole = options["params"][piece.position].shape
+            shape = merge_shape(whole, options["block_size"], options["merge_dims"])
+        mode = schedule.mode(step - 1, shape)
         found.setdefault(mode, []).append(range(piece.start, piece.stop))
     return found
 
 
 def _rows_by_mode(batch: Batch, step: int, options: dict[str, Any]) -> dict[int, Tensor | None]:
     """Rows of the batch that update each mode in this step; None where all update the same."""
+    schedule = SCHEDULES[options["schedule"]]
+    if not schedule.of_tensor:
+        return {schedule.mode(step - 1, batch.bucket.shape): None}
     found = _ranges(batch.bucket, batch.pieces, step, options)
     if len(found) == 1:
         return dict.fromkeys(found)

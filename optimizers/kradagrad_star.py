@@ -148,6 +148,10 @@ class KrADagradStar(InverseFactorOptimizer):
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 1 / ((1 if options["ons"] else 2) * num_modes)
 
+    def _rows_are_apart(self, options: dict[str, Any]) -> bool:
+        # Swapping exchanges whole tensors of the state.
+        return not options["swap_factors"]
+
     def _accumulate(self, batch: Batch, step: int, options: dict[str, Any]) -> None:
         grads = batch.grads.to(DTYPES[options["statistics_dtype"]])
         for mode in range(batch.bucket.num_modes):

@@ -105,7 +105,7 @@ def krad_(factor: Tensor, columns: Tensor, t_rule: str, num_iterations: int) -> 
     Returns:
         t, shape (batch,).
     """
-    image = factor @ columns
+    image = _image(factor, columns)
     t = T_RULES[t_rule](columns, image, num_iterations)
     # Both sides of the product carry 1/sqrt(t), so that it is symmetric up to its own rounding.
     image.mul_(t.rsqrt()[:, None, None])
@@ -121,7 +121,7 @@ def woodbury_(factor: Tensor, columns: Tensor, t_rule: str, num_iterations: int)
     Of which eq. 13 is the lower bound that needs no solve. F is reduced to n columns or fewer, so
     that the system is min(n, c) square. Arguments and result are those of `krad_`.
     """
-    image = factor @ columns
+    image = _image(factor, columns)
     t = T_RULES[t_rule](columns, image, num_iterations)
     if columns.shape[-1] > columns.shape[-2]:
         # F F^T = S S^T with the triangular factor S of F^T = Q S^T.
@@ -133,6 +133,13 @@ def woodbury_(factor: Tensor, columns: Tensor, t_rule: str, num_iterations: int)
     half = torch.linalg.solve_triangular(chol, image.mT, upper=False)
     factor.baddbmm_(half.mT, half, alpha=-1)
     return t
+
+
+def _image(factor: Tensor, columns: Tensor) -> Tensor:
+    """L F in the memory layout of F, so that what takes both reads them alike; L is symmetric."""
+    if columns.mT.is_contiguous() and not columns.is_contiguous():
+        return (columns.mT @ factor).mT
+    return factor @ columns
 
 
 def _probes(matrix: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ def normal(shapes, seed, dtype=torch.float64):
 
 
 STARTS = normal(SHAPES, 0)
-GRADS = [normal(SHAPES, 1 + step) for step in range(20)]
+# With these seeds no two leading singular values lie so close that power iteration is slow.
+GRADS = [normal(SHAPES, 21 + step) for step in range(20)]
 
 
 def run(starts, grads, **options):
@@ -53,10 +54,9 @@ def every(freq):
 @pytest.mark.parametrize("freq", [1, 5])
 @pytest.mark.parametrize("rule", T_RULES)
 def test_equals_the_equations(rule, freq):
-    options = {"t_rule": rule, "norm_iterations": 100, "update_freq": freq, "momentum": 0.9}
-    # Two singular values of one block lie so close that the power iteration is off by 2e-5 after
-    # a hundred iterations; the norm itself is tested with the identities.
-    close = {"rtol": 2e-3, "atol": 1e-4} if rule == "spectral" else CLOSE
+    options = {"t_rule": rule, "norm_iterations": 200, "update_freq": freq, "momentum": 0.9}
+    # The power iteration has an error of 1e-6 left.
+    close = {"rtol": 1e-4, "atol": 1e-5} if rule == "spectral" else CLOSE
     compare(options, close, rule=rule, due=every(freq), momentum=0.9)
 
 
@@ -131,12 +131,15 @@ def test_the_authors_leave_all_blocks_but_the_first_alone():
 
 def test_schedules():
     """A mode beside the largest is renewed O(sqrt(step)) times."""
-    modes = [SCHEDULES["square_root"](step, (3, 8), (3, 8)) for step in range(400)]
+    modes = [SCHEDULES["square_root"].mode(step, (3, 8)) for step in range(400)]
     assert modes[:12] == [0, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 1]
     assert modes.count(0) == 2 + len(range(2, 20))
-    assert [SCHEDULES["square_root"](s, (8, 8), (8, 8)) for s in (4, 5, 6)] == [0, 1, 0]
-    assert [SCHEDULES["square_root_whole"](s, (8, 8), (8, 40)) for s in (4, 5, 6)] == [0, 1, 1]
-    assert [SCHEDULES["cyclic"](s, (3, 8, 2), (3, 8, 2)) for s in range(4)] == [0, 1, 2, 0]
+    assert [SCHEDULES["square_root"].mode(s, (8, 8)) for s in (4, 5, 6)] == [0, 1, 0]
+    assert [SCHEDULES["square_root"].mode(s, (8, 40)) for s in (4, 5, 6)] == [0, 1, 1]
+    assert [SCHEDULES["cyclic"].mode(s, (3, 8, 2)) for s in range(4)] == [0, 1, 2, 0]
+    assert [name for name, schedule in SCHEDULES.items() if schedule.of_tensor] == [
+        "square_root_whole"
+    ]
 
 
 def test_one_step_has_a_closed_form():
