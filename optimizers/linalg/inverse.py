@@ -28,7 +28,8 @@ def damped_inverse(matrix: Tensor, damping: float) -> Inverse:
     """(A + damping I)^-1 by Cholesky factors, in the matrix's dtype.
 
     Where the factorisation breaks down, by round-off alone as A is semidefinite, it is done again
-    by eigenvalues in float64, those below 0 taken for 0. O(n^3) a matrix, one host synchronisation.
+    by eigenvalues in float64, those below the resolution of A, n eps |A|, taken for that: they are
+    noise, by which nothing should be divided. O(n^3) a matrix, one host synchronisation.
 
     Args:
         matrix: A, shape (..., n, n), float32 or float64, symmetric.
@@ -46,7 +47,8 @@ def damped_inverse(matrix: Tensor, damping: float) -> Inverse:
     again = failed & matrix.isfinite().flatten(-2).all(-1)
     for index in again.nonzero().tolist():
         values, vectors = eigh(matrix[tuple(index)].double())
-        values = values.clamp(min=0) + damping
+        resolution = len(values) * torch.finfo(matrix.dtype).eps * values.abs().max()
+        values = values.clamp(min=resolution) + damping
         inverse[tuple(index)] = ((vectors / values) @ vectors.mT).to(inverse.dtype)
     failed = ~inverse.isfinite().flatten(-2).all(-1) | (failed & ~again)
     return Inverse(inverse, failed, int(again.sum()))
