@@ -91,7 +91,8 @@ def find_layers(model: nn.Module, parameters: Sequence[Tensor]) -> list[Layer]:
     """Weight matrices of `model` among `parameters`, in the model's order.
 
     A bias that is not among them is left out of its matrix. Left out altogether are norms, weights
-    with fewer than two dimensions or no element, and weights that two modules share.
+    with fewer than two dimensions or no element, weights that two modules share, and what a
+    parametrization makes weights from.
     """
     wanted = {id(parameter) for parameter in parameters}
     owners: dict[int, int] = {}
@@ -99,12 +100,14 @@ def find_layers(model: nn.Module, parameters: Sequence[Tensor]) -> list[Layer]:
         owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     layers: dict[int, Layer] = {}
     for path, module in model.named_modules():
+        known = dict(module.named_parameters())
         for names in weights_of(module):
-            weight = module.get_parameter(names[0])
-            own = tuple(name for name in names if id(module.get_parameter(name)) in wanted)
-            fits = names[0] in own and owners[id(weight)] == 1 and weight.numel() > 0
+            own = tuple(name for name in names if id(known.get(name)) in wanted)
+            if names[0] not in own:
+                continue
+            weight = known[names[0]]
             # A module that uses its children's weights itself comes before them.
-            if fits and id(weight) not in layers:
+            if owners[id(weight)] == 1 and weight.numel() > 0 and id(weight) not in layers:
                 layers[id(weight)] = Layer.of(path, module, own)
     return list(layers.values())
 

@@ -46,6 +46,7 @@ def _(module: nn.Module) -> list[tuple[str, ...]]:
 @weights_of.register(nn.RMSNorm)
 @weights_of.register(nn.ParameterList)
 @weights_of.register(nn.ParameterDict)
+@weights_of.register(nn.utils.parametrize.ParametrizationList)
 def _(module: nn.Module) -> list[tuple[str, ...]]:
     return []
 

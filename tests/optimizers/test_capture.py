@@ -380,3 +380,27 @@ def test_one_sample_needs_no_call():
     with record_calls([layer], 2, 0, torch.ones(2)) as recording:
         model.weight.sum().backward()
     assert recording.of(layer) is None
+
+
+def test_batch_norm_has_the_product_of_activations_and_output_gradients():
+    """A sample's own gradient does not exist; the parts of the batch's gradient do."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2)).double()
+    weights = torch.linspace(0.1, 0.3, 5, dtype=torch.float64)
+    layers = find_layers(model, list(model.parameters()))
+    assert [layer.path for layer in layers] == ["0", "3"]
+    with record_calls(layers, 5, 0, weights) as recording:
+        (weights * model(data(5, 4)).sum(1)).sum().backward()
+    for layer in layers:
+        G = next(recording.samples(layer, dtype=torch.float64)).gradients()
+        grads = {
+            f"{layer.path}.{name}": p.grad[None] for name, p in layer.module.named_parameters()
+        }
+        total = torch.einsum("i,imn->mn", weights, G)
+        assert torch.allclose(total, matrix_of(layer, grads)[0], rtol=1e-10, atol=1e-14)
+
+
+def test_parametrized_weights_are_no_layers():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    nn.utils.parametrizations.weight_norm(model[0])
+    layers = find_layers(model, list(model.parameters()))
+    assert [layer.path for layer in layers] == ["1"]

@@ -529,3 +529,40 @@ def test_a_failed_step_leaves_nothing_behind():
     train(model, optimizer, range(1))
     train(other, make(other), range(1))
     assert_same(model, other, rtol=0, atol=0)
+
+
+def test_curvature_that_single_precision_cannot_invert():
+    """L of rank 4 with eigenvalues near 1e12 against a damping of 0.01: done again, and counted."""
+    model = Dense().float()
+    optimizer = NGPlus(model.parameters(), model, lr=1.0, damping=0.01, momentum=0.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    weights = torch.full((4,), 0.25)
+    with optimizer.record(4, 0, weights):
+        (1e6 * weights * model.losses(model.batch(0).float())).sum().backward()
+    optimizer.step()
+    steps = [p.detach() - q for p, q in zip(model.parameters(), before, strict=True)]
+    assert all(step.isfinite().all() for step in steps)
+    assert optimizer.state["shared"]["fallbacks"] > 0
+    slope = sum((step * p.grad).sum() for step, p in zip(steps, model.parameters(), strict=True))
+    assert slope < 0
+
+
+def test_a_long_side_in_blocks():
+    model = nn.Linear(2, 5000, bias=False).double()
+    options = {"statistic": "minibatch", "side": "left", "block_size": 1024, "momentum": 0.0}
+    optimizer = make(model, lr=1.0, **options)
+    before, X = model.weight.detach().clone(), torch.linspace(-1, 1, 10_000).double().view(5000, 2)
+    (model.weight * X).sum().backward()
+    optimizer.step()
+    # The last block, 5000 = 4 x 1024 + 904, by Woodbury's formula on its 904 x 2 gradient.
+    part = X[4096:]
+    D = torch.linalg.solve(0.3 * torch.eye(2, dtype=X.dtype) + part.T @ part, part.T).T
+    assert torch.allclose(model.weight[4096:], before[4096:] - D, rtol=1e-9, atol=1e-12)
+
+
+def test_complex_parameters_are_refused():
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    with pytest.raises(ValueError, match=r"^parameters must be real, got dtype torch.complex64"):
+        NGPlus(model.parameters(), model)
+    with pytest.raises(ValueError, match=r"^parameters must be real, got dtype torch.complex64"):
+        NGPlusAuthorsOnline(model.parameters())
