@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,58 +13,7 @@ from torch import Tensor, nn
 from optimizers.base import PreconditionedOptimizer, require
 from optimizers.capture import Layer, Recording, find_layers, record_calls
 from optimizers.gradients import gradients
-
-Group = dict[str, Any]
-
-
-@dataclass
-class Bucket:
-    """Layers of one parameter group whose matrices have one shape; their state is stacked.
-
-    Attributes:
-        key: of the state.
-        index: number of the parameter group that holds the weights.
-        layers: N of them.
-        names: of the layers, for messages and spectra.
-    """
-
-    key: str
-    index: int
-    layers: list[Layer]
-    names: list[str]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n) of each matrix, biases included."""
-        return self.layers[0].shape
-
-    def gradients(self, dtype: torch.dtype) -> Tensor:
-        """Matrices [W b] of gradients, shape (N, m, n); zeros where there is none."""
-        m = self.shape[0]
-        G = torch.stack([_grad(layer.weight, dtype).reshape(m, -1) for layer in self.layers])
-        if self.layers[0].bias is None:
-            return G
-        biases = torch.stack([_grad(layer.bias, dtype) for layer in self.layers])
-        return torch.cat([G, biases.unsqueeze(-1)], dim=2)
-
-    def values(self, dtype: torch.dtype) -> Tensor:
-        """Matrices [W b] of parameters, shape (N, m, n), a copy."""
-        rows = [[p.reshape(len(p), -1) for p in layer.parameters] for layer in self.layers]
-        return torch.stack([torch.cat(row, dim=1).to(dtype) for row in rows])
-
-    def split(self, matrices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each parameter with its part of (N, m, n), in the parameter's shape."""
-        for layer, matrix in zip(self.layers, matrices, strict=True):
-            weight = layer.weight
-            if layer.bias is None:
-                yield weight, matrix.view_as(weight)
-            else:
-                yield weight, matrix[:, :-1].reshape(weight.shape)
-                yield layer.bias, matrix[:, -1]
-
-    def active(self) -> list[int]:
-        """Numbers of the layers whose weight has a gradient."""
-        return [i for i, layer in enumerate(self.layers) if layer.weight.grad is not None]
+from optimizers.layer_buckets import Bucket, Group, add_to_buckets, names_of
 
 
 class LayerwiseOptimizer(PreconditionedOptimizer):
@@ -128,7 +76,7 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
     def describe(self) -> dict[str, list[str]]:
         """Names of the layers that are preconditioned, and of parameters with plain momentum."""
         taken = {id(p) for b in self.buckets for layer in b.layers for p in layer.parameters}
-        names = _names(self.param_groups, self.model)
+        names = names_of(self.param_groups, self.model)
         return {
             "preconditioned": [name for bucket in self.buckets for name in bucket.names],
             "plain": [name for key, name in names.items() if key not in taken],
@@ -258,7 +206,7 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
 
     def momenta(self) -> Iterator[tuple[str, str, Tensor]]:
         """Yield (name, "momentum", tensor) of every parameter that has a buffer."""
-        names = _names(self.param_groups, self.model)
+        names = names_of(self.param_groups, self.model)
         for group in self.param_groups:
             for parameter in group["params"]:
                 buffer = self.state.get(parameter, {}).get("momentum_buffer")
@@ -270,37 +218,9 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
         parameters = [p for group in groups for p in group["params"]]
         for parameter in parameters:
             require(not parameter.is_complex(), "parameters", "real", f"dtype {parameter.dtype}")
-        where = {id(p): i for i, group in enumerate(self.param_groups) for p in group["params"]}
-        names = _names(self.param_groups, self.model)
-        by_key = {bucket.key: bucket for bucket in self.buckets}
-        for layer in self._layers(parameters):
-            index, (m, n) = where[id(layer.weight)], layer.shape
-            bias = "" if layer.bias is None else " with bias"
-            dtype = str(layer.weight.dtype).removeprefix("torch.")
-            key = f"group {index}, {m} x {n}{bias}, {dtype}"
-            if key not in by_key:
-                by_key[key] = Bucket(key, index, [], [])
-                self.buckets.append(by_key[key])
-            by_key[key].layers.append(layer)
-            by_key[key].names.append(names[id(layer.weight)])
+        layers = self._layers(parameters)
+        add_to_buckets(self.buckets, layers, self.param_groups, self.model)
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def _grad(parameter: Tensor, dtype: torch.dtype) -> Tensor:
-    if parameter.grad is None:
-        return torch.zeros_like(parameter, dtype=dtype)
-    return parameter.grad.to(dtype)
-
-
-def _names(groups: list[Group], model: nn.Module) -> dict[int, str]:
-    """Names of all parameters by identity, in order: the group's, the model's, or a number."""
-    known = {id(p): name for name, p in model.named_parameters()}
-    names: dict[int, str] = {}
-    for group in groups:
-        given = group.get("param_names") or [None] * len(group["params"])
-        for parameter, name in zip(group["params"], given, strict=True):
-            names[id(parameter)] = name or known.get(id(parameter), f"parameter {len(names)}")
-    return names

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from optimizers import ng_plus_state as curvature
 from optimizers.base import DTYPES, dtype_name
 from optimizers.capture import Recording
-from optimizers.layerwise import Bucket, LayerwiseOptimizer
-from optimizers.linalg.projection import project_to_ball
+from optimizers.layer_buckets import Bucket
+from optimizers.layerwise import LayerwiseOptimizer
 from optimizers.linalg.sketch import draw_rows
 from optimizers.ng_plus_curvature import Gathered, Side, draw_columns
 from optimizers.ng_plus_options import check_options
@@ -245,12 +245,9 @@ class NGPlus(LayerwiseOptimizer):
             radius = self.param_groups[bucket.index]["radius"]
             if radius is None:
                 continue
-            side, state = self._side(bucket), self.state[bucket.key]
-            X = side.turn(bucket.values(self._dtype(bucket)))
-            for i in active:
-                L = torch.block_diag(*state["factor"][i])[: side.size, : side.size].to(X)
-                L.diagonal().add_(state["damping"])
-                X[i] = project_to_ball(X[i], L, radius)
+            side, values = self._side(bucket), bucket.values(self._dtype(bucket))
+            state = self.state[bucket.key]
+            X = curvature.projected(state, side, side.turn(values), active, radius)
             for i, (parameter, value) in enumerate(bucket.split(side.turn(X))):
                 if i // len(bucket.layers[0].parameters) in active:
                     parameter.copy_(value)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from optimizers import ng_plus_state as curvature
 from optimizers.base import require, require_common
 from optimizers.capture import Layer, Recording
-from optimizers.layerwise import Bucket, Group, LayerwiseOptimizer
+from optimizers.layer_buckets import Bucket, Group
+from optimizers.layerwise import LayerwiseOptimizer
 from optimizers.ng_plus_curvature import Gathered, Side
 from optimizers.telemetry import Spectrum
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.layerwise import Bucket
+from optimizers.layer_buckets import Bucket
 from optimizers.linalg.inverse import damped_inverse
+from optimizers.linalg.projection import project_to_ball
 from optimizers.linalg.sketch import sketched_core, sketched_product
 from optimizers.linalg.woodbury import woodbury_core, woodbury_product
 from optimizers.ng_plus_curvature import Side
@@ -110,6 +111,16 @@ def apply(state: State, side: Side, X: Tensor, active: list[int]) -> Tensor:
     if "rows" not in state:
         return woodbury_product(U, core, X, state["damping"])
     return sketched_product(U, core, X, picked(state["rows"], active), state["damping"])
+
+
+def projected(state: State, side: Side, X: Tensor, active: list[int], radius: float) -> Tensor:
+    """X (N, k, c), the active ones brought into |X|_F <= radius in the norm of L    [eq. 19]."""
+    X = X.clone()
+    for i in active:
+        L = torch.block_diag(*state["factor"][i])[: side.size, : side.size].to(X)
+        L.diagonal().add_(state["damping"])
+        X[i] = project_to_ball(X[i], L, radius)
+    return X
 
 
 def spectra_of(bucket: Bucket, state: State, side: Side, shared: dict[str, int]) -> list[Spectrum]:
