@@ -135,7 +135,7 @@ class KrADagrad(InverseFactorOptimizer):
         initial_scale: float = 1.0,
         beta2: float = 1.0,
         t_rule: str = "frobenius",
-        norm_iterations: int = 3,
+        norm_iterations: int = 2,
         schedule: str = "square_root",
         woodbury: bool = False,
         first_block_only: bool = False,

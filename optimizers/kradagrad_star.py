@@ -29,7 +29,8 @@ class KrADagradStar(InverseFactorOptimizer):
     L_i is an inverse: it stays positive and never grows (beta2 = 1), and only positive roots are
     taken, which single precision bears. L^{-1} lies between I + sum A/t and I + sum A. The norm of
     `t_rule` decides how much is learnt of a gradient: trace_dim (released by the authors) barely
-    adapts, spectral most. Two products a mode and step where Shampoo has one (trace), else three.
+    adapts, spectral most. A mode takes two products a step where Shampoo has one, with the
+    Frobenius norm three.
 
     Departure from the paper: Algorithm 1 prints (L, R) <- (R - dR, L - dL); each statistic takes
     its own increment here, unless `swap_factors`. Momentum is not printed, but needed and used.
@@ -90,7 +91,7 @@ class KrADagradStar(InverseFactorOptimizer):
         initial_scale: float = 1.0,
         beta2: float = 1.0,
         t_rule: str = "frobenius",
-        norm_iterations: int = 3,
+        norm_iterations: int = 2,
         swap_factors: bool = False,
         update_freq: int = 20,
         start_step: int = 1,

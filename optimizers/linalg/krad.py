@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 # Start vectors of the power iteration: as cheap as one, since the matrix is read once for all.
-NUM_PROBES = 8
+NUM_PROBES = 6
 
 
 def trace_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tensor:
@@ -44,27 +44,29 @@ def spectral_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tenso
 
     An iterate is below the norm, while L stays positive only if t exceeds the spectral radius of
     A L. So the residual is added, which vanishes as the iterate converges, and the largest of
-    `NUM_PROBES` such sums is taken, but never more than the Frobenius norm. On matrices of random
-    gradients, whose leading singular values lie close together, 3 iterations were never below the
-    radius and at most 0.25 above the norm, relatively; a single vector missed it by up to 0.2.
+    `NUM_PROBES` such sums is taken. On matrices of random gradients, whose leading singular values
+    lie close together, 2 iterations were never below the radius and at most 0.3 above the norm,
+    relatively; a single vector missed it by up to 0.2 after 6.
+
+    A L is not formed: vectors are rows, which CPUs multiply thrice as fast as columns here, and
+    four passes over F and L F an iteration cost less than one product of n^2 c operations.
 
     Args:
         columns: F, shape (batch, n, c).
         image: L F, shape (batch, n, c).
         num_iterations: of the power iteration, >= 1.
     """
-    product = image @ columns.mT  # L A = (A L)^T
-    tiny = torch.finfo(product.dtype).tiny
-    vectors = product @ _probes(product)
+    tiny = torch.finfo(columns.dtype).tiny
+    probes = _probes(columns).expand(len(columns), -1, -1)
+    vectors = (probes @ columns) @ image.mT
     vectors = vectors / _lengths(vectors).clamp(min=tiny)
     for _ in range(num_iterations):
-        forward = product.mT @ vectors
+        forward = (vectors @ image) @ columns.mT  # (A L v)^T
         values = _lengths(forward)
-        back = product @ (forward / values.clamp(min=tiny))
+        back = ((forward / values.clamp(min=tiny)) @ columns) @ image.mT  # (L A u)^T
         residuals = _lengths(back - values * vectors)
         vectors = back / _lengths(back).clamp(min=tiny)
-    estimate = (values + residuals).amax(dim=(-2, -1))
-    return 1 + torch.minimum(estimate, torch.linalg.vector_norm(product, dim=(-2, -1)))
+    return 1 + (values + residuals).amax(dim=(-2, -1))
 
 
 T_RULES: MappingProxyType[str, Callable[[Tensor, Tensor, int], Tensor]] = MappingProxyType(
@@ -95,7 +97,7 @@ def krad_(factor: Tensor, columns: Tensor, t_rule: str, num_iterations: int) -> 
 
     Equation: L <- L - (1/t) L A L,   L A L = (L F)(L F)^T     [Mei et al. 2023, eq. 13]
 
-    Two products of 2 n^2 c operations, three with the Frobenius or spectral norm.
+    Two products of 2 n^2 c operations, three with the Frobenius norm.
 
     Args:
         factor: L, shape (batch, n, n); modified in place.
@@ -142,15 +144,15 @@ def _image(factor: Tensor, columns: Tensor) -> Tensor:
     return factor @ columns
 
 
-def _probes(matrix: Tensor) -> Tensor:
-    """Fixed vectors (n, p) without the symmetries that gradients have, such as rows of sum zero."""
-    like = {"dtype": torch.float64, "device": matrix.device}
-    i = torch.arange(1, matrix.shape[-1] + 1, **like)[:, None]
-    j = torch.arange(1, NUM_PROBES + 1, **like)
+def _probes(columns: Tensor) -> Tensor:
+    """Fixed vectors (p, n) without the symmetries that gradients have, such as rows of sum zero."""
+    like = {"dtype": torch.float64, "device": columns.device}
+    i = torch.arange(1, columns.shape[-2] + 1, **like)
+    j = torch.arange(1, NUM_PROBES + 1, **like)[:, None]
     # Phases that grow with the square of i, irrational multiples of 2 pi: equidistributed.
-    return torch.cos(3.8832220774509327 * i * i + 1.3 * i * j + j).to(matrix.dtype)
+    return torch.cos(3.8832220774509327 * i * i + 1.3 * i * j + j).to(columns.dtype)
 
 
 def _lengths(vectors: Tensor) -> Tensor:
-    """Norms of the columns of (batch, n, p), shape (batch, 1, p)."""
-    return torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
+    """Norms of the rows of (batch, p, n), shape (batch, p, 1)."""
+    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)

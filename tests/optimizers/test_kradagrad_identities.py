@@ -72,7 +72,7 @@ def test_t_is_what_it_says(rule, shape):
     assert float(t) == pytest.approx(float(expected), rel=1e-12)
 
 
-@pytest.mark.parametrize("num_iterations", [3, 4, 10])
+@pytest.mark.parametrize("num_iterations", [2, 3, 10])
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_an_unconverged_norm_is_too_large_rather_than_too_small(scale, num_iterations):
     """The factor turns indefinite where t falls below the spectral radius of A L."""
@@ -81,7 +81,7 @@ def test_an_unconverged_norm_is_too_large_rather_than_too_small(scale, num_itera
     radius = torch.linalg.eigvals(G @ G.mT @ L).abs().amax(-1)
     t = T_RULES["spectral"](G, L @ G, num_iterations)
     assert bool((t > radius).all())
-    # Nor by much: the residual of three iterations is a quarter at most.
+    # Nor by much: the residual of two iterations is 0.3 at most.
     assert bool((t < 1.3 * (1 + torch.linalg.matrix_norm(G @ G.mT @ L, 2))).all())
 
 
