@@ -3,7 +3,7 @@
 from optimizers.adagrad_bma import AdagradBMA
 from optimizers.adam_norm_grad import AdamNormGrad
 from optimizers.build import build, describe_groups, numerics_versions
-from optimizers.capture import RecordsSamples
+from optimizers.capture.record import RecordsSamples
 from optimizers.full_adagrad import FullMatrixAdagrad
 from optimizers.ggt import GGT
 from optimizers.ggt_authors import GGTAuthors

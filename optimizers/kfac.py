@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers import kfac_factors as factors
 from optimizers.base import DTYPES, dtype_name, require, require_common, require_count
-from optimizers.capture import Layer, Recording
-from optimizers.kfac_factors import Sums
-from optimizers.layerwise import Bucket, LayerwiseOptimizer
+from optimizers.capture.record import Layer, Recording
+from optimizers.layerwise import kfac_factors as factors
+from optimizers.layerwise.base import Bucket, LayerwiseOptimizer
+from optimizers.layerwise.kfac_factors import Sums
 from optimizers.telemetry import Spectrum
 
 Group = dict[str, Any]

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers import ng_plus_state as curvature
 from optimizers.base import DTYPES, dtype_name
-from optimizers.capture import Recording
-from optimizers.layer_buckets import Bucket
-from optimizers.layerwise import LayerwiseOptimizer
+from optimizers.capture.record import Recording
+from optimizers.layerwise import ng_plus_state as curvature
+from optimizers.layerwise.base import LayerwiseOptimizer
+from optimizers.layerwise.buckets import Bucket
+from optimizers.layerwise.ng_plus_curvature import Gathered, Side, draw_columns
+from optimizers.layerwise.ng_plus_options import check_options
+from optimizers.layerwise.ng_plus_state import State
 from optimizers.linalg.sketch import draw_rows
-from optimizers.ng_plus_curvature import Gathered, Side, draw_columns
-from optimizers.ng_plus_options import check_options
-from optimizers.ng_plus_state import State
 from optimizers.telemetry import Spectrum
 
 

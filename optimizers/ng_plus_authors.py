@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers import ng_plus_state as curvature
 from optimizers.base import require, require_common
-from optimizers.capture import Layer, Recording
-from optimizers.layer_buckets import Bucket, Group
-from optimizers.layerwise import LayerwiseOptimizer
-from optimizers.ng_plus_curvature import Gathered, Side
+from optimizers.capture.record import Layer, Recording
+from optimizers.layerwise import ng_plus_state as curvature
+from optimizers.layerwise.base import LayerwiseOptimizer
+from optimizers.layerwise.buckets import Bucket, Group
+from optimizers.layerwise.ng_plus_curvature import Gathered, Side
 from optimizers.telemetry import Spectrum
 
 

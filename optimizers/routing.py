@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from optimizers.base import require
-from optimizers.capture import RecordsSamples
+from optimizers.capture.record import RecordsSamples
 from optimizers.telemetry import ReportsSpectra, Spectrum
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from optimizers.capture import RecordsSamples
+from optimizers.capture.record import RecordsSamples
 from optimizers.telemetry import ReportsSpectra
 from runners.records import spectrum_row
 from runners.settings import Settings

@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from optimizers import NGPlus
-from optimizers.capture import RecordsSamples
+from optimizers.capture.record import RecordsSamples
 from scripts.bench_ggt import report
 from scripts.bench_report import describe_machine
 from scripts.bench_steps import Clock, synchronise

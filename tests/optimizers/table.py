@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from optimizers.base import PreconditionedOptimizer
-from optimizers.capture import RecordsSamples
+from optimizers.capture.record import RecordsSamples
 
 FOLDER = Path(__file__).parents[2] / "conf" / "optimizer"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

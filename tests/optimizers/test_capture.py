@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from optimizers.capture import find_layers, record_calls
+from optimizers.capture.record import find_layers, record_calls
 
 
 @pytest.fixture(autouse=True)
@@ -254,7 +254,7 @@ def test_a_module_used_twice_sums_its_gradients():
 
 
 def test_only_the_first_samples_and_in_chunks(monkeypatch):
-    monkeypatch.setattr("optimizers.capture.MAX_ELEMENTS", 200)
+    monkeypatch.setattr("optimizers.capture.record.MAX_ELEMENTS", 200)
     _, recording = check(nn.Sequential(nn.Linear(4, 7), nn.Linear(7, 3)), data(9, 4), limit=7)
     assert recording.num_samples == 9
 

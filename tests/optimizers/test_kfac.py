@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from optimizers import KFAC, state_bytes
-from optimizers.kfac_factors import split_damping
+from optimizers.layerwise.kfac_factors import split_damping
 from tests.optimizers import reference_kfac
 
 EXACT = {

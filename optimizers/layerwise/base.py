@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from optimizers.base import PreconditionedOptimizer, require
-from optimizers.capture import Layer, Recording, find_layers, record_calls
+from optimizers.capture.record import Layer, Recording, find_layers, record_calls
 from optimizers.gradients import gradients
-from optimizers.layer_buckets import Bucket, Group, add_to_buckets, names_of
+from optimizers.layerwise.buckets import Bucket, Group, add_to_buckets, names_of
 
 
 class LayerwiseOptimizer(PreconditionedOptimizer):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers.capture import Layer
+from optimizers.capture.record import Layer
 
 Group = dict[str, Any]
 

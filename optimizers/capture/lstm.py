@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optimizers.capture_call import Call
+from optimizers.capture.call import Call
 
 # Largest difference between the recorded output and the recomputed one, relative to the largest
 # value: another dropout mask differs by its order, round-off of the narrowest dtype by 2^-8.

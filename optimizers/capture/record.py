@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from optimizers.base import require
-from optimizers.capture_lstm import rng_state
-from optimizers.capture_rules import Call, samples_of, weights_of
-from optimizers.samples import DenseSamples, Samples
+from optimizers.capture.lstm import rng_state
+from optimizers.capture.rules import Call, samples_of, weights_of
+from optimizers.capture.samples import DenseSamples, Samples
 
 # Elements of activations, deltas and gradients that are expanded at once: 128 MiB in float32.
 MAX_ELEMENTS = 2**25

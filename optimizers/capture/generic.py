@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from optimizers.capture_call import Call, mapped, tensors_in
+from optimizers.capture.call import Call, mapped, tensors_in
 
 # Largest difference between the samples' sum and the batch's gradient, relative to the latter:
 # more than round-off of float32 sums, less than what a module that mixes its samples makes.

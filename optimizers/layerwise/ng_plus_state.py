@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.layer_buckets import Bucket
+from optimizers.layerwise.buckets import Bucket
+from optimizers.layerwise.ng_plus_curvature import Side
 from optimizers.linalg.inverse import damped_inverse
 from optimizers.linalg.projection import project_to_ball
 from optimizers.linalg.sketch import sketched_core, sketched_product
 from optimizers.linalg.woodbury import woodbury_core, woodbury_product
-from optimizers.ng_plus_curvature import Side
 from optimizers.telemetry import Spectrum
 
 State = dict[str, Any]

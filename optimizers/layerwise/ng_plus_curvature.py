@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from optimizers.base import require
+from optimizers.capture.samples import Samples
 from optimizers.linalg.sketch import draw_rows, sketch_scale
-from optimizers.samples import Samples
 
 SIDES = ("smaller", "left", "right")
 

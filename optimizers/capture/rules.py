@@ -11,10 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optimizers.capture_call import Call, first_input
-from optimizers.capture_generic import gradients_by_sample
-from optimizers.capture_lstm import gate_deltas
-from optimizers.samples import DenseSamples, LookupSamples, OuterSamples, Samples, bias_column
+from optimizers.capture.call import Call, first_input
+from optimizers.capture.generic import gradients_by_sample
+from optimizers.capture.lstm import gate_deltas
+from optimizers.capture.samples import (
+    DenseSamples,
+    LookupSamples,
+    OuterSamples,
+    Samples,
+    bias_column,
+)
 
 # ---------------------------------------------------------------- which weights a module has
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from optimizers.base import dtype_name, require, require_common, require_count
-from optimizers.ng_plus_curvature import SIDES, require_choice
+from optimizers.layerwise.ng_plus_curvature import SIDES, require_choice
 
 
 def check_options(options: dict[str, Any]) -> None:
