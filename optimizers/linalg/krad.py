@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 # Start vectors of the power iteration: as cheap as one, since the matrix is read once for all.
 NUM_PROBES = 6
@@ -56,16 +57,16 @@ def spectral_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tenso
         image: L F, shape (batch, n, c).
         num_iterations: of the power iteration, >= 1.
     """
-    tiny = torch.finfo(columns.dtype).tiny
-    probes = _probes(columns).expand(len(columns), -1, -1)
-    vectors = (probes @ columns) @ image.mT
-    vectors = vectors / _lengths(vectors).clamp(min=tiny)
-    for _ in range(num_iterations):
-        forward = (vectors @ image) @ columns.mT  # (A L v)^T
-        values = _lengths(forward)
-        back = ((forward / values.clamp(min=tiny)) @ columns) @ image.mT  # (L A u)^T
-        residuals = _lengths(back - values * vectors)
-        vectors = back / _lengths(back).clamp(min=tiny)
+    if columns.shape[-2] <= 4 * NUM_PROBES < columns.shape[-1]:
+        # A short and wide F: iterate on A L itself, of n^2 entries.
+        columns, image = columns @ image.mT, torch.eye(columns.shape[-2]).to(columns)
+    vectors = _unit_rows((_probes(columns) @ columns) @ image.mT)
+    for _ in range(num_iterations - 1):
+        vectors = _unit_rows((((vectors @ image) @ columns.mT) @ columns) @ image.mT)
+    forward = (vectors @ image) @ columns.mT  # (A L v)^T
+    values = torch.linalg.vector_norm(forward, dim=-1, keepdim=True)
+    back = (_unit_rows(forward) @ columns) @ image.mT  # (L A u)^T
+    residuals = torch.linalg.vector_norm(back - values * vectors, dim=-1, keepdim=True)
     return 1 + (values + residuals).amax(dim=(-2, -1))
 
 
@@ -153,6 +154,6 @@ def _probes(columns: Tensor) -> Tensor:
     return torch.cos(3.8832220774509327 * i * i + 1.3 * i * j + j).to(columns.dtype)
 
 
-def _lengths(vectors: Tensor) -> Tensor:
-    """Norms of the rows of (batch, p, n), shape (batch, p, 1)."""
-    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+def _unit_rows(vectors: Tensor) -> Tensor:
+    """Rows of (batch, p, n) scaled to the norm 1; zero rows stay zero."""
+    return normalize(vectors, dim=-1, eps=torch.finfo(vectors.dtype).tiny)
