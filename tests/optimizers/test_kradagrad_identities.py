@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from optimizers import Shampoo
+from optimizers.linalg.geometric_mean import geometric_mean
 from optimizers.linalg.krad import T_RULES, age_, krad_, woodbury_
 
 RULES = list(T_RULES)
@@ -240,3 +242,29 @@ def test_domination_needs_t():
     dominating = torch.kron(root(lefts[-1], -0.5), root(lefts[-1], -0.5))
     S = sum(torch.outer(G.reshape(-1), G.reshape(-1)) for G in GRADS["ten I"])
     assert smallest(dominating - S) < -1.0
+
+
+def test_shampoo_combines_two_inverse_krad_estimates():
+    """Section 3.3.1: B_c = M_g(B_1, I) and C_c = M_g(I, C_2), applied with the exponent -1/2.
+
+    One estimate updates B_1 with C_1 = I, the other C_2 with B_2 = I: each dominates S / r by Lemma
+    3.1, and so does their geometric mean.
+    """
+    grads, damping = GRADS["random"][:5], 0.5
+    x = torch.zeros(M, N, dtype=torch.float64, requires_grad=True)
+    float64 = dict.fromkeys(("statistics_dtype", "root_dtype", "apply_dtype"), "float64")
+    options = {"lr": 1.0, "momentum": 0.0, "damping": damping, "update_freq": 1}
+    optimizer = Shampoo([x], merge_dims=False, **options, **float64)
+    B, C = (damping * torch.eye(n, dtype=torch.float64) for n in (M, N))
+    left, right = torch.eye(M, dtype=torch.float64), torch.eye(N, dtype=torch.float64)
+    S = torch.zeros(M * N, M * N, dtype=torch.float64)
+    expected = torch.zeros(M, N, dtype=torch.float64)
+    for G in grads:
+        B, C = B + G @ right @ G.T, C + G.T @ left @ G
+        S += torch.outer(G.T.reshape(-1), G.T.reshape(-1))
+        B_c, C_c = geometric_mean(B, left).power, geometric_mean(right, C).power
+        expected -= root(B_c, -0.5) @ G @ root(C_c, -0.5)
+        assert smallest(torch.kron(C_c, B_c) - S / M) > 0
+        x.grad = G
+        optimizer.step()
+    torch.testing.assert_close(x.detach(), expected, rtol=0, atol=1e-11)
