@@ -8,6 +8,7 @@ with A = F F^T the increment of curvature (F is the unfolded gradient G, or G R^
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from types import MappingProxyType
 
 import torch
@@ -57,10 +58,11 @@ def spectral_bound(columns: Tensor, image: Tensor, num_iterations: int) -> Tenso
         image: L F, shape (batch, n, c).
         num_iterations: of the power iteration, >= 1.
     """
+    probes = _probes(columns.shape[-2], columns.dtype, columns.device)
     if columns.shape[-2] <= 4 * NUM_PROBES < columns.shape[-1]:
         # A short and wide F: iterate on A L itself, of n^2 entries.
         columns, image = columns @ image.mT, torch.eye(columns.shape[-2]).to(columns)
-    vectors = _unit_rows((_probes(columns) @ columns) @ image.mT)
+    vectors = _unit_rows((probes @ columns) @ image.mT)
     for _ in range(num_iterations - 1):
         vectors = _unit_rows((((vectors @ image) @ columns.mT) @ columns) @ image.mT)
     forward = (vectors @ image) @ columns.mT  # (A L v)^T
@@ -145,13 +147,16 @@ def _image(factor: Tensor, columns: Tensor) -> Tensor:
     return factor @ columns
 
 
-def _probes(columns: Tensor) -> Tensor:
-    """Fixed vectors (p, n) without the symmetries that gradients have, such as rows of sum zero."""
-    like = {"dtype": torch.float64, "device": columns.device}
-    i = torch.arange(1, columns.shape[-2] + 1, **like)
-    j = torch.arange(1, NUM_PROBES + 1, **like)[:, None]
+@lru_cache(maxsize=256)
+def _probes(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Fixed vectors (p, n) without the symmetries that gradients have, such as rows of sum zero.
+
+    Kept, as it takes seven small operations to make them; not to be changed in place.
+    """
+    i = torch.arange(1, n + 1, dtype=torch.float64, device=device)
+    j = torch.arange(1, NUM_PROBES + 1, dtype=torch.float64, device=device)[:, None]
     # Phases that grow with the square of i, irrational multiples of 2 pi: equidistributed.
-    return torch.cos(3.8832220774509327 * i * i + 1.3 * i * j + j).to(columns.dtype)
+    return torch.cos(3.8832220774509327 * i * i + 1.3 * i * j + j).to(dtype)
 
 
 def _unit_rows(vectors: Tensor) -> Tensor:
