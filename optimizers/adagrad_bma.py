@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers import flat
 from optimizers.base import (
     DTYPES,
     PreconditionedOptimizer,
@@ -17,8 +16,9 @@ from optimizers.base import (
     require,
     require_common,
 )
+from optimizers.common import flat
+from optimizers.common.partition import PARTITIONS, Layout, layout
 from optimizers.linalg import block_mean
-from optimizers.partition import PARTITIONS, Layout, layout
 from optimizers.telemetry import Spectrum
 
 MAX_BLOCKS = 5000

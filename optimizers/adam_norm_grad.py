@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from optimizers.base import PreconditionedOptimizer, require, require_common
-from optimizers.norms import Active, active_parameters, buffers, finite_norms
+from optimizers.common.norms import Active, active_parameters, buffers, finite_norms
 from optimizers.telemetry import Spectrum
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers import flat
 from optimizers.base import (
     DTYPES,
     PreconditionedOptimizer,
@@ -17,6 +16,7 @@ from optimizers.base import (
     require,
     require_common,
 )
+from optimizers.common import flat
 from optimizers.linalg.eigh import eigh
 from optimizers.telemetry import Spectrum
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from optimizers.base import dtype_name, require
+from optimizers.common.windowed import WindowedOptimizer
 from optimizers.linalg.eigh import eigh
 from optimizers.linalg.window import LowRankWindow
-from optimizers.windowed import WindowedOptimizer
 
 
 def authors_coefficients(

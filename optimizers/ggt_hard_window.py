@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers import flat
 from optimizers.base import dtype_name, require
+from optimizers.common import flat
+from optimizers.common.windowed import WindowedOptimizer
 from optimizers.ggt import ggt_coefficients
 from optimizers.linalg.window import LowRankWindow
-from optimizers.windowed import WindowedOptimizer
 
 
 class GGTHardWindow(WindowedOptimizer):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from optimizers.base import require
-from optimizers.buckets import Batch, Bucket, Piece
-from optimizers.inverse_factors import InverseFactorOptimizer
+from optimizers.kronecker.buckets import Batch, Bucket, Piece
+from optimizers.kronecker.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.blocking import merge_shape
 from optimizers.linalg.krad import age_, krad_, woodbury_
 from optimizers.linalg.kron import multiply_mode, unfold

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from optimizers.base import DTYPES, require
-from optimizers.buckets import Batch
-from optimizers.inverse_factors import InverseFactorOptimizer
+from optimizers.kronecker.buckets import Batch
+from optimizers.kronecker.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.krad import age_, krad_
 from optimizers.linalg.kron import unfold
 

@@ -8,8 +8,14 @@ from typing import Any
 import torch
 
 from optimizers.base import PreconditionedOptimizer, require, require_common
-from optimizers.momentum import heavy_ball
-from optimizers.norms import Active, active_parameters, at_least_float32, buffers, finite_norms
+from optimizers.common.momentum import heavy_ball
+from optimizers.common.norms import (
+    Active,
+    active_parameters,
+    at_least_float32,
+    buffers,
+    finite_norms,
+)
 from optimizers.telemetry import Spectrum
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from optimizers.base import require, require_common, require_count
-from optimizers.closures import Closure, ClosureOptimizer, loss_with_graph
-from optimizers.norms import active_parameters, finite_norms
+from optimizers.common.closures import Closure, ClosureOptimizer, loss_with_graph
+from optimizers.common.norms import active_parameters, finite_norms
 from optimizers.telemetry import Spectrum
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers import flat
 from optimizers.base import require, require_common
-from optimizers.closures import Closure, ClosureOptimizer, loss_with_graph
+from optimizers.common import flat
+from optimizers.common.closures import Closure, ClosureOptimizer, loss_with_graph
 from optimizers.linalg.eigh import eigh
 from optimizers.telemetry import Spectrum
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from optimizers.base import DTYPES
-from optimizers.buckets import Batch
-from optimizers.kronecker import KroneckerOptimizer
+from optimizers.kronecker.base import KroneckerOptimizer
+from optimizers.kronecker.buckets import Batch
 from optimizers.linalg.kron import add_gram_
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from optimizers.base import PreconditionedOptimizer, require
 from optimizers.capture.record import Layer, Recording, find_layers, record_calls
-from optimizers.gradients import gradients
+from optimizers.common.gradients import gradients
 from optimizers.layerwise.buckets import Bucket, Group, add_to_buckets, names_of
 
 

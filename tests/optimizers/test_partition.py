@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from optimizers.partition import PARTITIONS, layout, num_blocks
+from optimizers.common.partition import PARTITIONS, layout, num_blocks
 
 
 def cnn(in_channels, width, num_convs, features):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from optimizers.base import DTYPES, require, require_count
-from optimizers.buckets import Workspace
-from optimizers.kronecker import KroneckerOptimizer
+from optimizers.kronecker.base import KroneckerOptimizer
+from optimizers.kronecker.buckets import Workspace
 from optimizers.linalg.krad import T_RULES
 from optimizers.linalg.powers import power_by_eigh
 

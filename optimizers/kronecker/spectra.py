@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.buckets import Bucket
+from optimizers.kronecker.buckets import Bucket
+from optimizers.kronecker.roots import NO_ROOT
 from optimizers.linalg.powers import residual, symmetrise
-from optimizers.roots import NO_ROOT
 from optimizers.telemetry import Spectrum
 
 

@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from optimizers import flat
 from optimizers.base import DTYPES, PreconditionedOptimizer
-from optimizers.buckets import Batch, Bucket, Workspace, fill_buckets, new_state
-from optimizers.factor_spectra import factor_matrices, factor_spectra
-from optimizers.gradients import gradient_norms, gradients, new_bounds
-from optimizers.grafting import GRAFTS, rescale_
-from optimizers.kronecker_options import check_kronecker_options, with_dtype_names, work_dtype
+from optimizers.common import flat
+from optimizers.common.gradients import gradient_norms, gradients, new_bounds
+from optimizers.common.momentum import MOMENTUM_RULES, START_RULES
+from optimizers.kronecker.buckets import Batch, Bucket, Workspace, fill_buckets, new_state
+from optimizers.kronecker.grafting import GRAFTS, rescale_
+from optimizers.kronecker.options import check_kronecker_options, with_dtype_names, work_dtype
+from optimizers.kronecker.roots import NO_ROOT, ROOT_METHODS, RootJob, compute_roots, positions_due
+from optimizers.kronecker.spectra import factor_matrices, factor_spectra
 from optimizers.linalg.kron import multiply_modes
 from optimizers.linalg.powers import Power
-from optimizers.momentum import MOMENTUM_RULES, START_RULES
-from optimizers.roots import NO_ROOT, ROOT_METHODS, RootJob, compute_roots, positions_due
 from optimizers.telemetry import Spectrum, parameter_names
 
 
@@ -34,7 +34,7 @@ class KroneckerOptimizer(PreconditionedOptimizer):
 
     then per parameter grafting, weight decay, momentum and x <- x - lr m. Steps count from 1 over
     all groups; skipped ones do not count. Subclasses give these methods as far as they differ,
-    `_exponent`, and the options of `optimizers.kronecker_options`.
+    `_exponent`, and the options of `optimizers.kronecker.options`.
 
     State. `state["<group>/<n_1>x<n_2>"]`: all blocks of one shape in a group, stacked: `factor_i`
     and `root_i`, shape (N, n_i, n_i), and `eigenvalues_i`, shape (N, n_i), of the last root, zeros

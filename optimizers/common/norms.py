@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.gradients import gradients
+from optimizers.common.gradients import gradients
 
 
 @dataclass(frozen=True)

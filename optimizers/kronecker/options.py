@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from optimizers.base import DTYPES, dtype_name, require, require_common
-from optimizers.grafting import GRAFTS
-from optimizers.momentum import MOMENTUM_RULES, START_RULES
-from optimizers.roots import ROOT_METHODS
+from optimizers.common.momentum import MOMENTUM_RULES, START_RULES
+from optimizers.kronecker.grafting import GRAFTS
+from optimizers.kronecker.roots import ROOT_METHODS
 
 CHOICES = {
     "momentum_rule": MOMENTUM_RULES,

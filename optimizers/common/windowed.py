@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers import flat
 from optimizers.base import (
     DTYPES,
     PreconditionedOptimizer,
@@ -16,6 +15,7 @@ from optimizers.base import (
     require,
     require_common,
 )
+from optimizers.common import flat
 from optimizers.linalg.window import LowRankWindow
 from optimizers.telemetry import Spectrum
 

@@ -1,0 +1,1 @@
+"""What several optimizers use: the model as one vector, norms, momentum, closures, windows."""
