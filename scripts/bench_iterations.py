@@ -19,8 +19,7 @@ from time import perf_counter, process_time
 import torch
 from torch.nn import functional as F
 
-from optimizers import NGPlus
-from optimizers.capture.record import RecordsSamples
+from optimizers import NGPlus, RecordsSamples
 from scripts.bench_ggt import report
 from scripts.bench_report import describe_machine
 from scripts.bench_steps import Clock, synchronise

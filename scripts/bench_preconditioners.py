@@ -136,8 +136,8 @@ def is_wanted(name: str, wanted: Sequence[str]) -> bool:
     return not wanted or any(part in name for part in wanted)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; returns the exit status."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--threads", type=int, default=2)
@@ -152,18 +152,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="one thread and the CPU's seconds: less telling, but usable on a busy machine",
     )
     parser.add_argument("--out", type=Path, help="folder for <device>.csv and .md")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    options = parse(arguments)
     torch.set_num_threads(1 if options.cpu_time else options.threads)
     clock = process_time if options.cpu_time else perf_counter
     kind = "CPU seconds" if options.cpu_time else "wall-clock seconds"
-    lines = [f"{kind}; {describe_machine(options.device)}, load {os.getloadavg()[0]:.1f}"]
+    lines = [f"{kind}; {describe_machine(options.device)}"]
     print(lines[0])
     rows: list[Row] = []
     absent: dict[str, str] = {}
     for model in options.model or MODELS:
         found, missing = bench(model, options.device, options.rounds, clock, options.optimizer)
         num_parameters = sum(parameter.numel() for parameter in MODELS[model]().parameters())
-        part = ["", f"{model}, {num_parameters:,} parameters", "", *table(found)]
+        title = f"{model}, {num_parameters:,} parameters; load {os.getloadavg()[0]:.1f}"
+        part = ["", title, "", *table(found)]
         print("\n".join(part), flush=True)
         lines += part
         rows += found
