@@ -220,7 +220,7 @@ class KroneckerOptimizer(PreconditionedOptimizer):
             rows = self._rows_due(bucket, due, group)
             if rows:
                 exponent = self._exponent(bucket.num_modes, group)
-                where = None if len(rows) == bucket.num_blocks else rows
+                where = range(bucket.num_blocks) if len(rows) == bucket.num_blocks else rows
                 modes = self._modes_due(bucket, state, group)
                 jobs += [RootJob(state, mode, exponent, where) for mode in modes]
         self.state["shared"]["fallbacks"] += compute_roots(

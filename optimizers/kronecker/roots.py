@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from optimizers.linalg.coupled_newton import power_by_coupled_newton
+from optimizers.linalg.eigh import MIN_DIVIDED_WORK, map_on_threads, work
 from optimizers.linalg.powers import Power, power_by_eigh
 
 # `root_step` of a parameter whose roots were never computed: they are identities.
 NO_ROOT = -1
+# Of a batch on the CPU, in units of `work`: 4 factors of 128, which with all that is made of them
+# stay in a core's cache.
+BATCH_WORK = 11_000_000
 
 
 class RootJob(NamedTuple):
@@ -22,17 +26,23 @@ class RootJob(NamedTuple):
         state: of the bucket; `root_<mode>` and `eigenvalues_<mode>` are renewed in it.
         mode: which factor.
         exponent: of the power, signed.
-        rows: those wanted, None for all.
+        rows: those wanted; a range where they are contiguous.
     """
 
     state: dict[str, Any]
     mode: int
     exponent: float
-    rows: list[int] | None
+    rows: range | list[int]
 
-    def factors(self) -> Tensor:
-        whole = self.state[f"factor_{self.mode}"]
-        return whole if self.rows is None else whole[self.rows]
+    @property
+    def size(self) -> int:
+        return self.state[f"factor_{self.mode}"].shape[-1]
+
+    @property
+    def where(self) -> slice | list[int]:
+        """Index of the rows: a slice, which copies nothing, where they are a range."""
+        rows = self.rows
+        return slice(rows.start, rows.stop) if isinstance(rows, range) else rows
 
 
 def positions_due(
@@ -57,36 +67,69 @@ def positions_due(
 def compute_roots(
     jobs: Iterable[RootJob], power: Callable[[Tensor, float], Power], dtype: torch.dtype
 ) -> int:
-    """Renew the roots of all jobs; those of equal size and exponent go through one call.
+    """Renew the roots of all jobs; those of equal size and exponent are batched.
 
-    A root that failed stays as it was.
+    On the CPU batches are small enough to stay in cache and go to torch's threads one by one; on
+    CUDA there is one a size and exponent. A root that failed stays as it was.
 
     Args:
         power: raises factors (N, n, n), of `dtype`, to an exponent.
         dtype: working dtype.
     Returns:
-        Number of factors that failed or needed another method. One host synchronisation a call.
+        Number of factors that failed or needed another method. One host synchronisation a batch.
     """
     alike: dict[tuple[int, float], list[RootJob]] = {}
     for job in jobs:
-        size = job.state[f"factor_{job.mode}"].shape[-1]
-        alike.setdefault((size, job.exponent), []).append(job)
-    num_fallbacks = 0
-    for (_, exponent), group in alike.items():
-        factors = [job.factors() for job in group]
-        counts = [len(factor) for factor in factors]
-        result = power((torch.cat(factors) if len(group) > 1 else factors[0]).to(dtype), exponent)
-        num_failed = int(result.failed.sum())
-        num_fallbacks += max(num_failed, result.num_retries)
-        parts = (result.power, result.eigenvalues, result.failed)
-        pieces = (part.split(counts) for part in parts)
-        for job, root, eigenvalues, failed in zip(group, *pieces, strict=True):
-            _store(job, root, eigenvalues, failed if num_failed else None)
-    return num_fallbacks
+        alike.setdefault((job.size, job.exponent), []).append(job)
+    if not alike:
+        return 0
+    first = next(iter(alike.values()))[0]
+    on_cpu = first.state[f"factor_{first.mode}"].device.type == "cpu"
+    batches = []
+    for (size, _), group in sorted(alike.items(), reverse=True):
+        batches += _batches(group, max(1, BATCH_WORK // work(1, size)) if on_cpu else None)
+
+    def renew(batch: list[RootJob]) -> int:
+        return _renew(batch, power, dtype)
+
+    total = sum(work(len(job.rows), size) for (size, _), group in alike.items() for job in group)
+    if on_cpu and total >= MIN_DIVIDED_WORK:
+        return sum(map_on_threads(renew, batches))
+    return sum(map(renew, batches))
+
+
+def _batches(jobs: Iterable[RootJob], limit: int | None) -> list[list[RootJob]]:
+    """Divide jobs of one size and exponent into batches of at most `limit` factors."""
+    batches: list[list[RootJob]] = []
+    room = 0
+    for job in jobs:
+        start = 0
+        while start < len(job.rows):
+            if room == 0:
+                batches.append([])
+                room = limit or sum(len(job.rows) for job in jobs)
+            stop = min(len(job.rows), start + room)
+            batches[-1].append(job._replace(rows=job.rows[start:stop]))
+            room -= stop - start
+            start = stop
+    return batches
+
+
+def _renew(
+    batch: list[RootJob], power: Callable[[Tensor, float], Power], dtype: torch.dtype
+) -> int:
+    factors = [job.state[f"factor_{job.mode}"][job.where] for job in batch]
+    stacked = torch.cat(factors) if len(batch) > 1 else factors[0]
+    result = power(stacked.to(dtype), batch[0].exponent)
+    num_failed = int(result.failed.sum())
+    counts = [len(factor) for factor in factors]
+    pieces = (x.split(counts) for x in (result.power, result.eigenvalues, result.failed))
+    for job, root, eigenvalues, failed in zip(batch, *pieces, strict=True):
+        _store(job, root, eigenvalues, failed if num_failed else None)
+    return max(num_failed, result.num_retries)
 
 
 def _store(job: RootJob, root: Tensor, eigenvalues: Tensor, failed: Tensor | None) -> None:
-    rows = slice(None) if job.rows is None else job.rows
     for name, value in (("root", root), ("eigenvalues", eigenvalues)):
         target = job.state[f"{name}_{job.mode}"]
         if value.shape[-1] != target.shape[-1]:
@@ -94,8 +137,8 @@ def _store(job: RootJob, root: Tensor, eigenvalues: Tensor, failed: Tensor | Non
         value = value.to(target.dtype)
         if failed is not None:
             keep = failed.view(-1, *(1 for _ in value.shape[1:]))
-            value = torch.where(keep, target[rows], value)
-        target[rows] = value
+            value = torch.where(keep, target[job.where], value)
+        target[job.where] = value
 
 
 def _by_eigh(factors: Tensor, exponent: float, damping: float, floor: float) -> Power:

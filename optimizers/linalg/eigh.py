@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Up to this size a second thread costs more than it gives: n = 100 takes 0.6 ms on one thread and
 # 2 ms on two, or hundreds where other processes share the cores and each barrier waits for them.
 MAX_SINGLE_THREADED = 256
 
-# A batch is divided over threads from this much work on, batch * n^2 * (n + 32), or 5 ms:
-# below it a thread saves little, and where others share the cores it waits for its turn for longer.
-# The 32 stands for what a small matrix costs beyond n^3. 16 matrices of n = 128 take 9.2 ms on one
+# A batch is divided over threads from this much `work` on, or 5 ms: below it a thread saves little,
+# and where others share the cores it waits for its turn for longer. The 32 in `work` stands for
+# what a small matrix costs beyond n^3. 16 matrices of n = 128 take 9.2 ms on one
 # thread and 5.3 on two.
 MIN_DIVIDED_WORK = 8_000_000
 # torch aligns its memory to so many bytes, and BLAS may sum in an order that depends on alignment.
@@ -51,17 +55,33 @@ def eigh_batched(matrix: Tensor) -> tuple[Tensor, Tensor]:
     batch = matrix.shape[:-2].numel()
     if matrix.device.type != "cpu" or (batch < 2 and n > MAX_SINGLE_THREADED):
         return torch.linalg.eigh(matrix)
-    num_parts = num_threads if batch * n * n * (n + 32) >= MIN_DIVIDED_WORK else 1
-    with _num_threads(1):
-        if num_parts == 1 or batch < 2:
+    num_parts = num_threads if work(batch, n) >= MIN_DIVIDED_WORK else 1
+    if num_parts == 1 or batch < 2:
+        with _num_threads(1):
             return torch.linalg.eigh(matrix)
-        parts = matrix.reshape(batch, n, n).split(_part_size(matrix, batch, num_parts))
-        # Made for this call: a pool that outlives it would be broken in a forked process.
-        with ThreadPoolExecutor(len(parts), "eigh", torch.set_num_threads, (1,)) as pool:
-            others = [pool.submit(torch.linalg.eigh, part) for part in parts[1:]]
-            results = [torch.linalg.eigh(parts[0]), *(other.result() for other in others)]
+    parts = matrix.reshape(batch, n, n).split(_part_size(matrix, batch, num_parts))
+    results = map_on_threads(torch.linalg.eigh, parts)
     values, vectors = (torch.cat(pieces) for pieces in zip(*results, strict=True))
     return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
+
+
+def work(batch: int, n: int) -> int:
+    """A measure of what decomposing `batch` matrices takes; the unit is about 0.6 ns."""
+    return batch * n * n * (n + 32)
+
+
+def map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Apply a function to items of work on the CPU: each on one of torch's threads, alone.
+
+    The results do not depend on the number of threads, which is set back.
+    """
+    num_workers = min(torch.get_num_threads(), len(items))
+    with _num_threads(1):
+        if num_workers <= 1:
+            return [function(item) for item in items]
+        # Made for this call: a pool that outlives it would be broken in a forked process.
+        with ThreadPoolExecutor(num_workers, "linalg", torch.set_num_threads, (1,)) as pool:
+            return list(pool.map(function, items))
 
 
 def eigh_retried(matrix: Tensor) -> tuple[Tensor, Tensor, int]:
