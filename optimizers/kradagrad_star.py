@@ -11,7 +11,7 @@ from optimizers.base import DTYPES, require
 from optimizers.kronecker.buckets import Batch
 from optimizers.kronecker.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.krad import age_, krad_
-from optimizers.linalg.kron import unfold
+from optimizers.linalg.kron import unfoldings
 
 
 class KrADagradStar(InverseFactorOptimizer):
@@ -155,9 +155,9 @@ class KrADagradStar(InverseFactorOptimizer):
 
     def _accumulate(self, batch: Batch, step: int, options: dict[str, Any]) -> None:
         grads = batch.grads.to(DTYPES[options["statistics_dtype"]])
-        for mode in range(batch.bucket.num_modes):
+        for mode, columns in enumerate(unfoldings(grads)):
             factor = age_(batch.state[f"factor_{mode}"], options["beta2"], options["damping"])
-            krad_(factor, unfold(grads, mode), options["t_rule"], options["norm_iterations"])
+            krad_(factor, columns, options["t_rule"], options["norm_iterations"])
         n = batch.bucket.shape
         if options["swap_factors"] and len(n) == 2 and n[0] == n[1]:
             state = batch.state

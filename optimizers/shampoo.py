@@ -10,7 +10,7 @@ import torch
 from optimizers.base import DTYPES
 from optimizers.kronecker.base import KroneckerOptimizer
 from optimizers.kronecker.buckets import Batch
-from optimizers.linalg.kron import add_gram_
+from optimizers.linalg.kron import add_gram_, unfoldings
 
 
 class Shampoo(KroneckerOptimizer):
@@ -136,5 +136,5 @@ class Shampoo(KroneckerOptimizer):
         beta2 = options["beta2"]
         weight = 1.0 if beta2 == 1 else 1 - beta2
         grads = batch.grads.to(DTYPES[options["statistics_dtype"]])
-        for mode in range(batch.bucket.num_modes):
-            add_gram_(batch.state[f"factor_{mode}"], grads, mode, beta2, weight)
+        for mode, unfolded in enumerate(unfoldings(grads)):
+            add_gram_(batch.state[f"factor_{mode}"], unfolded, beta2, weight)

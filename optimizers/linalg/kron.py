@@ -30,20 +30,33 @@ def unfold(blocks: Tensor, mode: int) -> Tensor:
     return blocks.movedim(mode + 1, 1).reshape(len(blocks), n, -1)
 
 
+def unfoldings(blocks: Tensor) -> list[Tensor]:
+    """Unfoldings of all modes, (N, n_i, product of the others), their columns in any order.
+
+    What Gram matrices and products from the left need, with one copy for blocks of three modes,
+    where `unfold` makes two: with the last mode turned to the front, the middle one is last.
+    """
+    num_modes = blocks.ndim - 1
+    if num_modes != 3:
+        return [unfold(blocks, mode) for mode in range(num_modes)]
+    turned = unfold(blocks, 2).contiguous()
+    middle = turned.view(len(blocks), -1, blocks.shape[2]).transpose(1, 2)
+    return [unfold(blocks, 0), middle, turned]
+
+
 def fold(unfolded: Tensor, mode: int, shape: Sequence[int]) -> Tensor:
     """Undo `unfold`: shape (N, *shape). A view of `unfolded` wherever its strides allow it."""
     rest = [*shape[:mode], *shape[mode + 1 :]]
     return unfolded.unflatten(2, rest or [1]).movedim(1, mode + 1).reshape(-1, *shape)
 
 
-def add_gram_(factor: Tensor, blocks: Tensor, mode: int, beta: float, alpha: float) -> Tensor:
-    """S <- beta S + alpha G_(mode) G_(mode)^T in place, with the mode unfolding G_(mode).
+def add_gram_(factor: Tensor, unfolded: Tensor, beta: float, alpha: float) -> Tensor:
+    """S <- beta S + alpha F F^T in place.
 
     Args:
         factor: S, shape (N, n, n).
-        blocks: G, shape (N, n_1, ..., n_k), dtype of `factor`.
+        unfolded: F, shape (N, n, c), dtype of `factor`.
     """
-    unfolded = unfold(blocks, mode)
     return factor.baddbmm_(unfolded, unfolded.transpose(1, 2), beta=beta, alpha=alpha)
 
 

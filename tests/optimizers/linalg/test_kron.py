@@ -5,7 +5,14 @@ import functools
 import pytest
 import torch
 
-from optimizers.linalg.kron import add_gram_, fold, multiply_mode, multiply_modes, unfold
+from optimizers.linalg.kron import (
+    add_gram_,
+    fold,
+    multiply_mode,
+    multiply_modes,
+    unfold,
+    unfoldings,
+)
 
 SHAPES = [(1,), (5,), (4, 3), (4, 3, 2), (2, 5, 3, 4)]
 DTYPES = [torch.float32, torch.float64]
@@ -49,11 +56,12 @@ def test_unfolding_puts_a_mode_first_and_folding_undoes_it(shape):
 @each_shape
 def test_gram_matrices(shape, dtype):
     blocks = draw(3, *shape, dtype=dtype)
+    unfolded = unfoldings(blocks)
     for mode, n in enumerate(shape):
         factor = draw(3, n, n, dtype=dtype, seed=1)
         rows = blocks.double().movedim(mode + 1, 1).reshape(3, n, -1)
         expected = 0.5 * factor.double() + 2.0 * rows @ rows.mT
-        out = add_gram_(factor, blocks, mode, 0.5, 2.0)
+        out = add_gram_(factor, unfolded[mode], 0.5, 2.0)
         assert out is factor
         torch.testing.assert_close(
             factor.double(), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
