@@ -97,6 +97,12 @@ class PreconditionedOptimizer(torch.optim.Optimizer, ABC):
     @abstractmethod
     def spectra(self) -> list[Spectrum]: ...
 
+    @property
+    def num_fallbacks(self) -> int:
+        """Steps skipped so far, and roots that had to be computed another way."""
+        own = [value for key, value in self.state.items() if isinstance(key, str)]
+        return sum(value.get("fallbacks", 0) for value in own)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters in place and return the closure's loss, if there is one.

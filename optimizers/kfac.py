@@ -70,6 +70,7 @@ class KFAC(LayerwiseOptimizer):
     """
 
     numerics_version = 1
+    layer_kinds = "linear layers or convolutions without groups (Linear, Conv2d)"
 
     def __init__(
         self,

@@ -85,6 +85,7 @@ class NGPlus(LayerwiseOptimizer):
     """
 
     numerics_version = 1
+    layer_kinds = "weights of two or more dimensions, norms apart"
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class NGPlusAuthors(LayerwiseOptimizer):
     """
 
     numerics_version = 1
+    layer_kinds = "layers of kind Conv2d or Linear"
 
     def __init__(
         self,

@@ -59,6 +59,13 @@ class Routed(torch.optim.Optimizer):
                 view[key if isinstance(key, Tensor) else f"{index}.{key}"] = value
         return view
 
+    @property
+    def num_fallbacks(self) -> int | None:
+        """Those of all members that count theirs; None if none does."""
+        counts = [getattr(member, "num_fallbacks", None) for member in self.members]
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step all members on the gradients that one call of the closure leaves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -40,6 +40,21 @@ class ReportsSpectra(Protocol):
     """An optimizer with spectra; ask with `isinstance(optimizer, ReportsSpectra)`."""
 
     def spectra(self) -> list[Spectrum]: ...
+
+
+@runtime_checkable
+class DescribesLayers(Protocol):
+    """An optimizer that preconditions layers of some kinds alone.
+
+    Attributes:
+        layer_kinds: which they are, in words.
+    """
+
+    layer_kinds: ClassVar[str]
+
+    def describe(self) -> dict[str, list[str]]:
+        """Names of the "preconditioned" layers, and of the "plain" parameters."""
+        ...
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ import torch
 
 from runners import checkpoint, environment, records
 from runners.job import Job
+from runners.layers import describe_layers, layers_text
 from runners.preflight import count_parameters
 from runners.progress import make_bar, say
 from runners.state import Run
@@ -83,6 +84,8 @@ class Keeper:
         routed = len(groups) > 1 or job_rules(self.job.config)
         if routed and not self.job.quiet:
             say(describe(groups))
+        if self.manifest["layers"] is not None and not self.job.quiet:
+            say(layers_text(self.manifest["layers"]))
         label = f"{place.task} {place.optimizer}"
         self.bar.start(self.run.step, self.settings.max_steps, label)
 
@@ -118,6 +121,8 @@ class Keeper:
             "steps_per_epoch": run.steps_per_epoch,
             "num_parameters": count_parameters(run.model)[0],
             "parameter_groups": job.describe_groups(run.optimizer, run.model),
+            # Of an optimizer that works layer by layer: what it does not precondition, too.
+            "layers": describe_layers(run.optimizer),
             "task_facts": run.task.facts(),
             "target": {
                 "metric": target.metric,
@@ -140,6 +145,8 @@ class Keeper:
             "train_seconds": run.clock.seconds,
             "wall_seconds": perf_counter() - self.started,
             "optimizer_state_bytes": state_bytes(run.optimizer),
+            # Null: the optimizer counts none.
+            "fallbacks": getattr(run.optimizer, "num_fallbacks", None),
             "best": {
                 "metric": target.metric,
                 "split": target.split,

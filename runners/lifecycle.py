@@ -15,6 +15,7 @@ from runners import checkpoint, environment, records
 from runners.clock import Clock
 from runners.job import Job
 from runners.keeper import Keeper
+from runners.layers import require_layers
 from runners.locks import Busy, run_lock, timing_lock
 from runners.preflight import measure
 from runners.progress import say
@@ -165,6 +166,7 @@ def build_run(job: Job, saved: Mapping[str, Any] | None) -> Run:
     model = task.build_model().to(settings.device, settings.dtype)
     checkpoint.seed_rng(settings.seed)  # an optimizer may draw as soon as it is made
     optimizer = job.make_optimizer(model)
+    require_layers(optimizer)
     check_samples(task, optimizer)
     synchronize = torch.cuda.synchronize if settings.device.startswith("cuda") else None
     run = Run(

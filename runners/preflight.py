@@ -13,6 +13,7 @@ from torch import nn
 from optimizers.telemetry import state_bytes
 from runners.clock import Clock
 from runners.job import Job
+from runners.layers import require_layers
 from runners.messages import first_line
 from runners.settings import Outcome, Settings
 from runners.state import steps_per_epoch
@@ -59,6 +60,7 @@ def measure(task, make_optimizer, settings: Settings) -> Cost:
     """Time a few steps on a throw-away model; `task` must be set up, and is reset afterwards."""
     model = task.build_model().to(settings.device, settings.dtype)
     optimizer = make_optimizer(model)
+    require_layers(optimizer)
     run = _Trial(task, model, optimizer, settings)
     count = steps_per_epoch(task, settings.accumulate)
     data = step_batches(task, 0, count, settings.accumulate)
@@ -98,7 +100,7 @@ def dry_run(job: Job) -> Outcome:
     except DataError as error:
         print(first_line(error), file=sys.stderr)
         model = job.task.build_model().to(settings.dtype)
-        job.make_optimizer(model)  # a bad hyperparameter is an error here too
+        require_layers(job.make_optimizer(model))  # a bad hyperparameter is an error here too
         num_parameters, model_bytes = count_parameters(model)
         cost = Cost(num_parameters, settings.max_steps, model_bytes, None, None)
     print(cost.line())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
     Parameters that belong to no layer (norms, biases without their weight, weights with fewer than
     two dimensions or of several modules) have D = g: plain momentum. `describe` lists them.
 
-    Subclasses give `_wants`, `_digest` (what becomes of a recorded pass) and `_directions`.
+    Subclasses give `layer_kinds` (what can be preconditioned, in words), `_wants`, `_digest` (what
+    becomes of a recorded pass) and `_directions`.
     State: `state[parameter]["momentum_buffer"]` in the parameter's dtype, float32 at least, if
     momentum > 0; `state["shared"]` with the number of steps and of fallbacks; that of a bucket of
     layers under the bucket's key.
@@ -36,6 +37,7 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
     """
 
     needs_model = True
+    layer_kinds: ClassVar[str]
 
     def __init__(self, params: Iterable[Any], model: nn.Module, defaults: Group) -> None:
         module = isinstance(model, nn.Module)
