@@ -196,9 +196,14 @@ class NGPlus(LayerwiseOptimizer):
         for k, (bucket, active, _) in enumerate(work):
             if self._due(bucket):
                 damping = float(self.param_groups[bucket.index]["damping"])
-                plans[k], num_fallbacks = curvature.with_inverse(
-                    plans[k], active, damping, shared["steps"], self._dtypes(bucket)
-                )
+                rest = (damping, shared["steps"], self._dtypes(bucket))
+                if "basis" in plans[k]:
+                    old = self.state.get(bucket.key)
+                    plans[k], num_fallbacks = curvature.with_core(plans[k], old, *rest)
+                    if plans[k] is None:
+                        return None
+                else:
+                    plans[k], num_fallbacks = curvature.with_inverse(plans[k], active, *rest)
                 shared["fallbacks"] += num_fallbacks
         directions = []
         for (bucket, active, G), plan in zip(work, plans, strict=True):

@@ -75,18 +75,11 @@ def is_finite(states: list[State]) -> Tensor:
 def with_inverse(
     state: State, active: list[int], damping: float, step: int, dtypes: dict[str, torch.dtype]
 ) -> tuple[State, int]:
-    """The state with the active layers inverted anew, and the number of fallbacks.
+    """The dense state with the active layers inverted anew, and the number of fallbacks.
 
     What has no finite inverse, not even in float64, keeps its old one.
     """
-    if "basis" in state:
-        U = state["basis"].to(dtypes["root"])
-        rows = state.get("rows")
-        result = woodbury_core(U, damping) if rows is None else sketched_core(U, rows, damping)
-        name = "core"
-    else:
-        result = damped_inverse(picked(state["factor"], active).to(dtypes["root"]), damping)
-        name = "inverse"
+    result = damped_inverse(picked(state["factor"], active).to(dtypes["root"]), damping)
     made = result.inverse.to(dtypes["apply"])
     num_failed = 0
     if result.num_retries or result.failed.any():
@@ -95,10 +88,25 @@ def with_inverse(
         num_failed = len(active) - len(good)
         active, made = [active[k] for k in good], made[good]
     refreshed = [step if i in set(active) else at for i, at in enumerate(state["refreshed"])]
-    old = state.get(name)
-    inverse = made if old is None else put(old, active, made)
-    new = {**state, name: inverse, "damping": damping, "refreshed": refreshed}
+    inverse = put(state["inverse"], active, made)
+    new = {**state, "inverse": inverse, "damping": damping, "refreshed": refreshed}
     return new, result.num_retries + num_failed
+
+
+def with_core(
+    state: State, old: State | None, damping: float, step: int, dtypes: dict[str, torch.dtype]
+) -> tuple[State | None, int]:
+    """The state of low rank with its cores, all layers being active, and the number of fallbacks.
+
+    A core belongs to its basis, so that all layers keep their `old` state, None if there is none,
+    where one of them has no finite core, not even in float64.
+    """
+    U, rows = state["basis"].to(dtypes["root"]), state.get("rows")
+    result = woodbury_core(U, damping) if rows is None else sketched_core(U, rows, damping)
+    if bool(result.failed.any()):
+        return old, result.num_retries + int(result.failed.sum())
+    core, refreshed = result.inverse.to(dtypes["apply"]), [step] * len(U)
+    return {**state, "core": core, "damping": damping, "refreshed": refreshed}, result.num_retries
 
 
 def apply(state: State, side: Side, X: Tensor, active: list[int]) -> Tensor:
@@ -164,9 +172,17 @@ def eigenvalues(state: State, side: Side, index: int) -> Tensor:
 
 
 def residual(state: State, index: int) -> float:
-    """|(L + damping I) X - I|_F / |I|_F of the inverse X in use; NaN where it is of low rank."""
+    """|(L + damping I) X - I|_F / |I|_F of the inverse X in use, a sketch's error included."""
     if "basis" in state:
-        return float("nan")
+        U, core = state["basis"][index].to(state["core"].dtype), state["core"][index]
+        eye = torch.eye(len(U), dtype=core.dtype, device=core.device)
+        if "rows" in state:
+            X = sketched_product(U, core, eye, state["rows"][index], state["damping"])
+        else:
+            X = woodbury_product(U, core, eye, state["damping"])
+        U, X = U.double(), X.double()
+        error = U @ (U.mT @ X) + state["damping"] * X - eye
+        return float(error.norm()) / len(U) ** 0.5
     factor = state["factor"][index].double()
     eye = torch.eye(factor.shape[-1], dtype=torch.float64, device=factor.device)
     product = (factor + state["damping"] * eye) @ state["inverse"][index].double()

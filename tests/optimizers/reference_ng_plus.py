@@ -39,6 +39,20 @@ def block_diagonal(L: Tensor, p: int) -> Tensor:
     return L * (block[:, None] == block[None, :])
 
 
+def basis(Gs: list[Tensor]) -> Tensor:
+    """U with U U^T = mean G_i G_i^T, of G_i with rank one: their left singular vectors    (14)."""
+    columns = [torch.linalg.svd(G)[0][:, 0] * G.norm() for G in Gs]
+    return torch.stack(columns, dim=1) / len(Gs) ** 0.5
+
+
+def sketched(U: Tensor, drawn: Tensor, G: Tensor, damping: float) -> Tensor:
+    """(G - U Y) / damping, Y the least-squares solution from the drawn rows of U and G    (16)."""
+    scale, b = (len(U) / len(drawn)) ** 0.5, U.shape[1]
+    A = torch.cat([scale * U[drawn], damping**0.5 * torch.eye(b, dtype=U.dtype)])
+    target = torch.cat([scale * G[drawn], torch.zeros(b, G.shape[1], dtype=U.dtype)])
+    return (G - U @ torch.linalg.lstsq(A, target).solution) / damping
+
+
 def ng_plus(
     model: nn.Module,
     losses: Callable[[Any], Tensor],
@@ -59,12 +73,14 @@ def ng_plus(
     block_size: int | None = None,
     curvature_samples: int | None = None,
     columns: Draw | None = None,
+    rows: Draw | None = None,
 ) -> None:
-    """Algorithm 1 with (4)-(7), (11), (12), (17), (18), (19); changes the model in place."""
+    """Algorithm 1 with (4)-(7), (11), (12), (16)-(19); changes the model in place."""
     parameters = dict(model.named_parameters())
     buffers = {name: torch.zeros_like(p) for name, p in parameters.items()}
     curvature: dict[Names, Tensor] = {}
     inverses: dict[Names, Tensor] = {}
+    bases: dict[Names, tuple[Tensor, Tensor]] = {}
     for step, batch in enumerate(batches):
         samples = sample_gradients(model, losses, batch)
         mean = {name: sum(s[name] for s in samples) / len(samples) for name in parameters}
@@ -94,6 +110,14 @@ def ng_plus(
                 L = L if block_size is None else block_diagonal(L, block_size)
                 inverses[names] = torch.linalg.inv(L + damping * eye)
             D = inverses[names] @ G if left else G @ inverses[names]
+            if rows is not None:
+                if step % update_freq == 0:
+                    Gs = [matrix(names, s) for s in samples]
+                    U = basis([A if left else A.T for A in Gs])
+                    bases[names] = U, rows(step, number, len(U))
+                U, drawn = bases[names]
+                D = sketched(U, drawn, G if left else G.T, damping)
+                D = D if left else D.T
             start = 0
             for name in names:
                 width = parameters[name].numel() // len(D)

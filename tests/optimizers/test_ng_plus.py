@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from optimizers import NGPlus, NGPlusAuthors, NGPlusAuthorsOnline, Shampoo, state_bytes
-from optimizers.linalg.sketch import draw_rows
 from tests.optimizers import reference_ng_plus as reference
 from tests.optimizers.ng_plus_models import Dense, Images, Tensors, Text, backward, train
 
@@ -125,52 +124,6 @@ def test_twenty_steps_of_the_authors_online_code(update_freq):
     }
 
 
-@pytest.mark.parametrize("update_freq", [1, 5])
-def test_sketched_columns(update_freq):
-    """Eq. 17 with the drawn columns given to the transcription."""
-    model, other = Images(), Images()
-    train(model, make(model, update_freq=update_freq, sketch_size=4, seed=5), range(NUM_STEPS))
-
-    def columns(step, number, count):
-        return draw_rows(count, 4, 5, step, number) if count > 4 else torch.arange(count)
-
-    batches = [other.batch(step) for step in range(NUM_STEPS)]
-    reference.ng_plus(
-        other,
-        other.losses,
-        batches,
-        list(other.matrices),
-        update_freq=update_freq,
-        columns=columns,
-        **COMMON,
-    )
-    assert_same(model, other)
-
-
-def test_sketched_rows():
-    """Eq. 16: the first direction from the solution of the sketched least-squares problem."""
-    model, other = Dense(), Dense()
-    options = {"method": "low_rank", "sketch_size": 5, "lr": 0.1, "momentum": 0.0}
-    train(model, make(model, **options), range(1))
-    batch = other.batch(0)
-    samples = reference.sample_gradients(other, other.losses, batch)
-    for number, names in enumerate(other.matrices):
-        # Rank one: the first left singular vector times the singular value is |a_i| g_i.
-        Gs = [reference.matrix(names, s) for s in samples]
-        G = sum(Gs) / 4
-        left = G.shape[0] <= G.shape[1]
-        Gs, G = ([A if left else A.T for A in Gs], G if left else G.T)
-        U = torch.stack([torch.linalg.svd(A)[0][:, 0] * A.norm() for A in Gs], dim=1) / 2
-        rows = draw_rows(len(G), 5, 0, 0, number, 0)
-        scale = (len(G) / 5) ** 0.5
-        A = torch.cat([scale * U[rows], 0.3**0.5 * torch.eye(4, dtype=U.dtype)])
-        b = torch.cat([scale * G[rows], torch.zeros(4, G.shape[1], dtype=U.dtype)])
-        D = (G - U @ torch.linalg.lstsq(A, b).solution) / 0.3
-        before = reference.matrix(names, dict(other.named_parameters()))
-        after = reference.matrix(names, dict(model.named_parameters()))
-        assert torch.allclose(after, before - 0.1 * (D if left else D.T), rtol=1e-9)
-
-
 @pytest.mark.parametrize("options", [{}, {"statistic": "minibatch", "beta2": 1.0}])
 def test_single_precision_stays_close(options):
     """Five steps: round-off of float32, 6e-8, times the condition of L + damping I, below 1e3."""
@@ -241,15 +194,15 @@ def test_l_of_a_linear_layer_needs_no_per_sample_gradients():
     model = nn.Linear(5, 4).double()
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     optimizer = make(model)
-    with optimizer.record(6, 0, torch.full((6,), 1 / 6)):
+    with optimizer.record(6, 0, torch.full((6,), 1 / 6, dtype=x.dtype)):
         z = model(x)
         z.cos().sum(1).mean().backward()
     optimizer.step()
     g = -z.detach().sin()
     L = (g.T * (x.square().sum(1) + 1)) @ g / 6
     (spectrum,) = optimizer.spectra()
-    # The weights 1 / 6 are float32.
-    assert torch.allclose(spectrum.eigenvalues, torch.linalg.eigvalsh(L), rtol=1e-6)
+    # The other order of the products, in float64.
+    assert torch.allclose(spectrum.eigenvalues, torch.linalg.eigvalsh(L), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("cls", [Dense, Images, Text])
