@@ -14,9 +14,12 @@ from optimizers.base import (
     PreconditionedOptimizer,
     dtype_name,
     require,
+    require_choice,
     require_common,
+    require_number,
 )
 from optimizers.common import flat
+from optimizers.common.gradients import require_dense
 from optimizers.common.partition import PARTITIONS, Layout, layout
 from optimizers.linalg import block_mean
 from optimizers.telemetry import Spectrum
@@ -114,12 +117,9 @@ class AdagradBMA(PreconditionedOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
-        floor, sums = options["eigenvalue_floor"], options["block_sums"]
-        partition = options["partition"]
-        require(partition in PARTITIONS, "partition", "one of " + ", ".join(PARTITIONS), partition)
-        require(0 < floor <= 1, "eigenvalue_floor", "in (0, 1]", floor)
-        known = ("preconditioned", "gradient")
-        require(sums in known, "block_sums", "preconditioned or gradient", sums)
+        require_choice(options["partition"], "partition", PARTITIONS)
+        require_number(options["eigenvalue_floor"], "eigenvalue_floor", 0, 1, "(]")
+        require_choice(options["block_sums"], "block_sums", ("preconditioned", "gradient"))
         dtype_name(options["statistics_dtype"], "statistics_dtype", ("float32", "float64"))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class AdagradBMA(PreconditionedOptimizer):
         grads = [parameter.grad for parameter in parameters]
         if all(grad is None for grad in grads):
             return
-        flat.require_dense(grads)
+        require_dense(self.param_groups)
         blocks = layout(tuple(parameter.shape for parameter in parameters), options["partition"])
         state = self._model_state(options, blocks)
         r = state["sum_of_squares"]

@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 
-from optimizers.base import PreconditionedOptimizer, require, require_common
+from optimizers.base import (
+    PreconditionedOptimizer,
+    is_number,
+    require,
+    require_common,
+    require_number,
+)
 from optimizers.common.norms import Active, active_parameters, buffers, finite_norms
 from optimizers.telemetry import Spectrum
 
@@ -49,7 +55,7 @@ class AdamNormGrad(PreconditionedOptimizer):
     ) -> None:
         defaults = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": tuple(betas) if isinstance(betas, Sequence) else betas,
             "eps": eps,
             "norm_eps": norm_eps,
             "weight_decay": weight_decay,
@@ -59,10 +65,11 @@ class AdamNormGrad(PreconditionedOptimizer):
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
         betas = options["betas"]
-        good = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+        pair = isinstance(betas, tuple | list) and len(betas) == 2
+        good = pair and all(is_number(beta, 0, 1) for beta in betas)
         require(good, "betas", "two numbers in [0, 1)", betas)
         for name in ("eps", "norm_eps"):
-            require(options[name] > 0, name, "> 0", options[name])
+            require_number(options[name], name, ends="()")
 
     def spectra(self) -> list[Spectrum]:
         """Nothing: it keeps no matrix."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -26,26 +27,84 @@ def require_common(options: dict[str, Any]) -> None:
     """Check the options whose names all optimizers share, those that `options` has.
 
     They are lr, momentum, beta2, damping, weight_decay, and the counts update_freq, start_step and
-    block_size. NaN fails every check.
+    block_size.
 
     Raises:
         ValueError: naming the option, its range and the value.
     """
-    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "lr": (lambda x: x >= 0, ">= 0"),
-        "weight_decay": (lambda x: x >= 0, ">= 0"),
-        "momentum": (lambda x: 0 <= x < 1, "in [0, 1)"),
-        "beta2": (lambda x: 0 < x <= 1, "in (0, 1]"),
-        "damping": (lambda x: x > 0, "> 0"),
+    intervals: dict[str, tuple[float, float, str]] = {
+        "lr": (0, math.inf, "[)"),
+        "weight_decay": (0, math.inf, "[)"),
+        "momentum": (0, 1, "[)"),
+        "beta2": (0, 1, "(]"),
+        "damping": (0, math.inf, "()"),
     }
-    for name, (holds, expectation) in checks.items():
+    for name, (low, high, ends) in intervals.items():
         if name in options:
-            value = options[name]
-            number = isinstance(value, int | float | Tensor) and not isinstance(value, bool)
-            require(number and holds(value), name, expectation, value)
+            require_number(options[name], name, low, high, ends, tensor=name == "lr")
     for name, least in (("update_freq", 1), ("start_step", 0), ("block_size", 1)):
         if name in options:
             require_count(options[name], name, least)
+
+
+def is_number(value: Any, low: float, high: float, ends: str = "[)") -> bool:
+    """Whether `value` is a finite real number, no boolean, in an interval with these brackets."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:
+        return False
+    above = low < number or (ends[0] == "[" and number == low)
+    below = number < high or (ends[1] == "]" and number == high)
+    return above and below and math.isfinite(number)
+
+
+def require_number(
+    value: Any,
+    name: str,
+    low: float = 0.0,
+    high: float = math.inf,
+    ends: str = "[)",
+    *,
+    optional: bool = False,
+    tensor: bool = False,
+) -> None:
+    """Raise ValueError unless `value` is a finite real number, no boolean, in an interval.
+
+    Args:
+        value: of the option `name`.
+        low, high: ends of the interval; `high` may be inf.
+        ends: its brackets, "[)" for low <= value < high.
+        optional: None is allowed, too.
+        tensor: so is a real tensor of one element.
+    """
+    if optional and value is None:
+        return
+    number = value
+    if tensor and isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        number = value.item()
+    if high == math.inf:
+        bound = f"{'>=' if ends[0] == '[' else '>'} {low:g}"
+        infinite = isinstance(number, float) and math.isinf(number)
+        expectation = f"finite and {bound}" if infinite else bound
+    else:
+        expectation = f"in {ends[0]}{low:g}, {high:g}{ends[1]}"
+    if optional:
+        expectation = f"None or {expectation}"
+    require(is_number(number, low, high, ends), name, expectation, number)
+
+
+def require_flag(value: Any, name: str) -> None:
+    """Raise ValueError unless `value` is a boolean."""
+    require(isinstance(value, bool), name, "true or false", value)
+
+
+def require_choice(value: Any, name: str, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of a few words."""
+    words = tuple(allowed)
+    known = isinstance(value, str) and value in words
+    require(known, name, "one of " + ", ".join(words), value)
 
 
 def require_count(value: Any, name: str, least: int = 1) -> None:

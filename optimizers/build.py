@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optimizers.base import require_number
 from optimizers.routing import members_of, route
 
 Named = list[tuple[str, nn.Parameter]]
@@ -47,15 +48,13 @@ def build(
     `needs_model` gets the model.
 
     Raises:
-        ValueError: if lr < 0, if a rule has no matcher, an unknown option or no parameter, or if
-            the model has nothing to train. What a class itself raises passes.
+        ValueError: if lr is no finite number >= 0, if a rule has no matcher, an unknown option or
+            no parameter, or if the model has nothing to train. What a class itself raises passes.
     """
     options = {name: _plain(value) for name, value in options.items()}
     rules = [_plain(rule) for rule in groups]
     for settings in (options, *rules):
-        lr = settings.get("lr", 0.0)
-        if isinstance(lr, str) or not lr >= 0:
-            raise ValueError(f"lr must be >= 0, got {lr}")
+        require_number(settings.get("lr", 0.0), "lr", tensor=True)
     rest, *taken = _assign(model, rules)
     if not rules and not rest:
         raise ValueError("model must have parameters that require gradients, got none")

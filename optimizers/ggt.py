@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import dtype_name, require
+from optimizers.base import dtype_name, require_choice, require_number
 from optimizers.common.windowed import WindowedOptimizer
 from optimizers.linalg.eigh import eigh
 from optimizers.linalg.window import LowRankWindow
@@ -121,11 +121,10 @@ class GGT(WindowedOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        source, outside = options["window_source"], options["outside_scale"]
-        require(source in ("momentum", "gradient"), "window_source", "momentum or gradient", source)
-        require(outside is None or outside >= 0, "outside_scale", "None or >= 0", outside)
+        require_choice(options["window_source"], "window_source", ("momentum", "gradient"))
+        require_number(options["outside_scale"], "outside_scale", optional=True)
         for name in ("sgd_mix", "ridge"):
-            require(options[name] >= 0, name, ">= 0", options[name])
+            require_number(options[name], name)
 
     def _accumulate(self, momentum_buffer: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
         # v_t = momentum v_{t-1} + g_t, in one pass

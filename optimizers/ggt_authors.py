@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import dtype_name, require
+from optimizers.base import dtype_name, require_number
 from optimizers.common.windowed import WindowedOptimizer
 from optimizers.linalg.eigh import eigh
 from optimizers.linalg.window import LowRankWindow
@@ -105,8 +105,8 @@ class GGTAuthors(WindowedOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        require(options["ridge"] > 0, "ridge", "> 0", options["ridge"])
-        require(options["eps_outside"] >= 0, "eps_outside", ">= 0", options["eps_outside"])
+        require_number(options["ridge"], "ridge", ends="()")
+        require_number(options["eps_outside"], "eps_outside")
 
     def _accumulate(self, momentum_buffer: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
         beta1 = options["momentum"]

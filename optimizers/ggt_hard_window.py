@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import dtype_name, require
+from optimizers.base import dtype_name, require_number
 from optimizers.common import flat
 from optimizers.common.windowed import WindowedOptimizer
 from optimizers.ggt import ggt_coefficients
@@ -70,7 +70,7 @@ class GGTHardWindow(WindowedOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        require(options["proximal"] >= 0, "proximal", ">= 0", options["proximal"])
+        require_number(options["proximal"], "proximal")
 
     def _accumulate(self, momentum_buffer: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
         # Reached only with a gradient that will be pushed: one that is skipped restarts nothing.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers.base import DTYPES, dtype_name, require, require_common, require_count
+from optimizers.base import DTYPES, dtype_name, require_common, require_count, require_number
 from optimizers.capture.record import Layer, Recording
 from optimizers.layerwise import kfac_factors as factors
 from optimizers.layerwise.base import Bucket, LayerwiseOptimizer
@@ -103,7 +103,7 @@ class KFAC(LayerwiseOptimizer):
 
     def _check(self, options: Group) -> None:
         require_common({name: value for name, value in options.items() if name != "beta2"})
-        require(0 <= options["beta2"] < 1, "beta2", "in [0, 1)", options["beta2"])
+        require_number(options["beta2"], "beta2", 0, 1)
         require_count(options["statistics_freq"], "statistics_freq")
         for use in ("statistics", "apply"):
             dtype_name(options[f"{use}_dtype"], f"{use}_dtype")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.base import require
+from optimizers.base import require, require_choice, require_flag
 from optimizers.kronecker.buckets import Batch, Bucket, Piece
 from optimizers.kronecker.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.blocking import merge_shape
@@ -188,10 +188,10 @@ class KrADagrad(InverseFactorOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        schedule, woodbury = options["schedule"], options["woodbury"]
-        require(schedule in SCHEDULES, "schedule", "one of " + ", ".join(SCHEDULES), schedule)
+        require_choice(options["schedule"], "schedule", SCHEDULES)
         for name in ("woodbury", "first_block_only"):
-            require(isinstance(options[name], bool), name, "true or false", options[name])
+            require_flag(options[name], name)
+        woodbury = options["woodbury"]
         solvable = options["statistics_dtype"] != "bfloat16"
         require(not woodbury or solvable, "woodbury", "false with bfloat16 statistics", woodbury)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from optimizers.base import DTYPES, require
+from optimizers.base import DTYPES, require_flag
 from optimizers.kronecker.buckets import Batch
 from optimizers.kronecker.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.krad import age_, krad_
@@ -144,7 +144,7 @@ class KrADagradStar(InverseFactorOptimizer):
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
         for name in ("swap_factors", "ons"):
-            require(isinstance(options[name], bool), name, "true or false", options[name])
+            require_flag(options[name], name)
 
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 1 / ((1 if options["ons"] else 2) * num_modes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from optimizers.base import PreconditionedOptimizer, require, require_common
+from optimizers.base import PreconditionedOptimizer, require_common, require_flag, require_number
 from optimizers.common.momentum import heavy_ball
 from optimizers.common.norms import (
     Active,
@@ -96,11 +96,10 @@ class LARS(PreconditionedOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
-        coefficient = options["trust_coefficient"]
-        require(0 < coefficient <= 1, "trust_coefficient", "in (0, 1]", coefficient)
+        require_number(options["trust_coefficient"], "trust_coefficient", 0, 1, "(]")
         for name in ("max_trust", "max_value", "eps"):
-            require(options[name] > 0, name, "> 0", options[name])
-        require(isinstance(options["adapt"], bool), "adapt", "true or false", options["adapt"])
+            require_number(options[name], name, ends="()")
+        require_flag(options["adapt"], "adapt")
 
     def spectra(self) -> list[Spectrum]:
         """Nothing: LARS keeps no matrix."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import require, require_common, require_count
+from optimizers.base import require_common, require_count, require_number
 from optimizers.common.closures import Closure, ClosureOptimizer, loss_with_graph
 from optimizers.common.norms import active_parameters, finite_norms
 from optimizers.telemetry import Spectrum
@@ -105,7 +105,7 @@ class ExactLineSearchGD(ClosureOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
-        require(0 < options["tolerance"] < 1, "tolerance", "in (0, 1)", options["tolerance"])
+        require_number(options["tolerance"], "tolerance", 0, 1, "()")
         require_count(options["max_evaluations"], "max_evaluations")
 
     def spectra(self) -> list[Spectrum]:

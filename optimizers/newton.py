@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import require, require_common
+from optimizers.base import require, require_choice, require_common
 from optimizers.common import flat
 from optimizers.common.closures import Closure, ClosureOptimizer, loss_with_graph
 from optimizers.linalg.eigh import eigh
@@ -102,9 +102,7 @@ class Newton(ClosureOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
-        curvature = options["curvature"]
-        known = ("absolute", "signed")
-        require(curvature in known, "curvature", "absolute or signed", curvature)
+        require_choice(options["curvature"], "curvature", ("absolute", "signed"))
 
     def spectra(self) -> list[Spectrum]:
         """Eigenvalues of the Hessian in use; nothing before the first step."""

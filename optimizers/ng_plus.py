@@ -72,7 +72,8 @@ class NGPlus(LayerwiseOptimizer):
         side: "smaller", "left" or "right".
         method: "dense" or "low_rank".
         block_size, sketch_size: p and q; None: none. Layers of low rank have no blocks.
-        curvature_samples: so many samples of a step count, the first ones; None: all.
+        curvature_samples: so many samples of a step count, the first ones, or all where there are
+            fewer; None: all.
         sample: "sequence" sums the gradient over a sample's positions, "token" takes each
             position of a linear, recurrent or embedding layer for a sample.
         seed: of the sketches, which depend on it, the step and the layer alone.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers.base import require, require_common
+from optimizers.base import require_common, require_number
 from optimizers.capture.record import Layer, Recording
 from optimizers.layerwise import ng_plus_state as curvature
 from optimizers.layerwise.base import LayerwiseOptimizer
@@ -73,8 +73,7 @@ class NGPlusAuthors(LayerwiseOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
-        a = options["curvature_momentum"]
-        require(0 < a <= 1, "curvature_momentum", "in (0, 1]", a)
+        require_number(options["curvature_momentum"], "curvature_momentum", 0, 1, "(]")
 
     def spectra(self) -> list[Spectrum]:
         """Eigenvalues of L of each layer."""

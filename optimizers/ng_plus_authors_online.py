@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import PreconditionedOptimizer, require, require_common, require_count
+from optimizers.base import PreconditionedOptimizer, require_common, require_count, require_number
+from optimizers.common.gradients import require_dense, require_real
 from optimizers.linalg.inverse import damped_inverse
 from optimizers.telemetry import Spectrum, parameter_names
 
@@ -71,15 +72,14 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
         super().__init__(params, defaults)
 
     def _check(self, options: dict[str, Any]) -> None:
-        require_common(options)
-        require(options["beta2"] < 1, "beta2", "in (0, 1)", options["beta2"])
-        require(options["initial"] > 0, "initial", "> 0", options["initial"])
+        require_common({name: value for name, value in options.items() if name != "beta2"})
+        require_number(options["beta2"], "beta2", 0, 1, "()")
+        require_number(options["initial"], "initial", ends="()")
         require_count(options["statistic_freq"], "statistic_freq")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
-        for parameter in self.param_groups[-1]["params"]:
-            require(not parameter.is_complex(), "parameters", "real", f"dtype {parameter.dtype}")
+        require_real(self.param_groups)
 
     def spectra(self) -> list[Spectrum]:
         """Eigenvalues of each parameter's L."""
@@ -110,9 +110,7 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
         shared.setdefault("fallbacks", 0)
         work = [(g, p) for g in self.param_groups for p in g["params"] if p.grad is not None]
         work = [(group, p) for group, p in work if p.numel() > 0]
-        for _, p in work:
-            dense = p.grad.layout is torch.strided
-            require(dense, "gradients", "dense", f"layout {p.grad.layout}")
+        require_dense(self.param_groups)
         if not work:
             return
         plans = [self._plan(group, p) for group, p in work]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Groups = list[dict[str, Any]]
+from optimizers.common.gradients import Groups, require_dense, require_real
 
 # Options that may differ from group to group when one matrix spans them all.
 PER_GROUP = frozenset({"params", "param_names", "lr", "initial_lr", "weight_decay"})
@@ -31,11 +31,10 @@ def flat_dtype(groups: Groups) -> torch.dtype:
     Raises:
         ValueError: if a parameter is complex, or if they lie on several devices.
     """
+    require_real(groups)
     dtype = torch.float32
     parameters = all_parameters(groups)
     for parameter in parameters:
-        if parameter.is_complex():
-            raise ValueError(f"parameters must be real, got dtype {parameter.dtype}")
         if parameter.device != parameters[0].device:
             devices = f"{parameters[0].device} and {parameter.device}"
             raise ValueError(f"parameters must be on one device, got {devices}")
@@ -65,8 +64,9 @@ def gather_gradients(groups: Groups, out: Tensor) -> bool:
     Returns:
         False if no parameter has a gradient; `out` is then left as it was.
     Raises:
-        ValueError: if a gradient is sparse.
+        ValueError: naming the parameter, if a gradient is sparse.
     """
+    require_dense(groups)
     parameters = all_parameters(groups)
     if all(parameter.grad is None for parameter in parameters):
         return False
@@ -75,8 +75,6 @@ def gather_gradients(groups: Groups, out: Tensor) -> bool:
         part = out.narrow(0, start, parameter.numel())
         if parameter.grad is None:
             part.zero_()
-        elif parameter.grad.layout is not torch.strided:
-            raise ValueError(f"gradients must be dense, got layout {parameter.grad.layout}")
         else:
             part.copy_(parameter.grad.reshape(-1))
         start += parameter.numel()
@@ -105,13 +103,6 @@ def apply_update(groups: Groups, update: Tensor) -> None:
             if weight_decay != 0 and parameter.grad is not None:
                 parameter.mul_(1 - lr * weight_decay)
             parameter.add_(part.view_as(parameter), alpha=-lr)
-
-
-def require_dense(gradients: Iterable[Tensor | None]) -> None:
-    """Raise ValueError if one of the gradients is sparse."""
-    for gradient in gradients:
-        if gradient is not None and gradient.layout is not torch.strided:
-            raise ValueError(f"gradients must be dense, got layout {gradient.layout}")
 
 
 def apply_updates(groups: Groups, updates: Sequence[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Gradients of a parameter group, and whether the statistics can hold them."""
+"""Gradients of parameter groups, what is refused, and whether the statistics can hold them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,38 @@ import torch
 from torch import Tensor
 
 from optimizers.base import DTYPES
+from optimizers.telemetry import parameter_names
+
+Groups = Sequence[dict[str, Any]]
 
 
-def gradients(group: dict[str, Any]) -> dict[int, Tensor]:
-    """Gradients of a group by position, of the parameters that have one.
+def gradients(groups: Groups) -> list[dict[int, Tensor]]:
+    """Gradients of each group by position, of the parameters that have one.
 
     Raises:
-        ValueError: if one is sparse.
+        ValueError: naming the parameter, if one is sparse.
     """
-    found = {}
-    for position, parameter in enumerate(group["params"]):
+    require_dense(groups)
+    return [
+        {i: p.grad for i, p in enumerate(group["params"]) if p.grad is not None} for group in groups
+    ]
+
+
+def require_dense(groups: Groups) -> None:
+    """Raise ValueError, naming the parameter, if a gradient is sparse."""
+    for index, parameter in enumerate([p for group in groups for p in group["params"]]):
         grad = parameter.grad
-        if grad is not None:
-            if grad.layout is not torch.strided:
-                raise ValueError(f"gradients must be dense, got layout {grad.layout}")
-            found[position] = grad
-    return found
+        if grad is not None and grad.layout is not torch.strided:
+            name = parameter_names(groups)[index]
+            raise ValueError(f"gradient of {name} must be dense, got layout {grad.layout}")
+
+
+def require_real(groups: Groups) -> None:
+    """Raise ValueError, naming the parameter, if one is complex."""
+    for index, parameter in enumerate([p for group in groups for p in group["params"]]):
+        if parameter.is_complex():
+            name = parameter_names(groups)[index]
+            raise ValueError(f"dtype of {name} must be real, got {parameter.dtype}")
 
 
 def gradient_norms(grads: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -37,7 +53,7 @@ def gradient_norms(grads: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
 
 
 def new_bounds(
-    groups: Sequence[dict[str, Any]], bounds: Sequence[float], norms: Sequence[list[Tensor]]
+    groups: Groups, bounds: Sequence[float], norms: Sequence[list[Tensor]]
 ) -> list[float] | None:
     """Bounds on the traces of each group's factors once these gradients are in.
 

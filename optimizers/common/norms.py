@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from optimizers.common.gradients import gradients
+from optimizers.common.gradients import Groups, gradients, require_real
 
 
 @dataclass(frozen=True)
@@ -22,19 +21,16 @@ class Active:
     gradients: list[Tensor]
 
 
-def active_parameters(groups: Iterable[dict[str, Any]]) -> list[Active]:
+def active_parameters(groups: Groups) -> list[Active]:
     """Those of each group that has any.
 
     Raises:
-        ValueError: if a gradient is sparse or a parameter complex.
+        ValueError: naming the parameter, if it is complex or its gradient sparse.
     """
+    require_real(groups)
     found = []
-    for group in groups:
-        grads = gradients(group)
+    for group, grads in zip(groups, gradients(groups), strict=True):
         parameters = [group["params"][position] for position in grads]
-        for parameter in parameters:
-            if parameter.is_complex():
-                raise ValueError(f"parameters must be real, got dtype {parameter.dtype}")
         if parameters:
             found.append(Active(group, parameters, list(map(at_least_float32, grads.values()))))
     return found

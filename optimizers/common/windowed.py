@@ -14,6 +14,7 @@ from optimizers.base import (
     dtype_name,
     require,
     require_common,
+    require_count,
 )
 from optimizers.common import flat
 from optimizers.linalg.window import LowRankWindow
@@ -44,8 +45,7 @@ class WindowedOptimizer(PreconditionedOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         require_common(options)
-        window = options["window"]
-        require(isinstance(window, int) and window >= 1, "window", "an integer >= 1", window)
+        require_count(options["window"], "window")
         dtype_name(options["window_dtype"], "window_dtype")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

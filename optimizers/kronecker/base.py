@@ -141,7 +141,7 @@ class KroneckerOptimizer(PreconditionedOptimizer):
 
     def _update(self) -> None:
         shared = self._shared_state()
-        grads = [gradients(group) for group in self.param_groups]
+        grads = gradients(self.param_groups)
         if not any(grads):
             return
         pairs = zip(self.param_groups, grads, strict=True)

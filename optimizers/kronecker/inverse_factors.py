@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import DTYPES, require, require_count
+from optimizers.base import DTYPES, require, require_choice, require_count, require_number
 from optimizers.kronecker.base import KroneckerOptimizer
 from optimizers.kronecker.buckets import Workspace
 from optimizers.linalg.krad import T_RULES
@@ -31,18 +31,16 @@ class InverseFactorOptimizer(KroneckerOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         damping, scale, beta2 = (options[x] for x in ("damping", "initial_scale", "beta2"))
-        number = isinstance(damping, int | float) and not isinstance(damping, bool)
-        require(number and damping >= 0, "damping", ">= 0", damping)
+        require_number(damping, "damping")
         # 0 switches it off here, which the shared check does not know.
         super()._check({**options, "damping": damping or 1.0})
-        require(scale > 0, "initial_scale", "> 0", scale)
+        require_number(scale, "initial_scale", ends="()")
         # Else L - damping L L^T is not positive in the first step.
         require(damping * scale < beta2, "damping", f"< beta2 / initial_scale = {beta2 / scale:g}",
                 damping)  # fmt: skip
-        rule, shift = options["t_rule"], options["root_shift"]
-        require(rule in T_RULES, "t_rule", "one of " + ", ".join(T_RULES), rule)
+        require_choice(options["t_rule"], "t_rule", T_RULES)
         require_count(options["norm_iterations"], "norm_iterations", 1)
-        require(0 <= shift < math.inf, "root_shift", "finite and >= 0", shift)
+        require_number(options["root_shift"], "root_shift")
 
     def _num_factors(self, options: dict[str, Any]) -> int:
         """How many factors enter the product A L with which a factor is renewed, at most."""

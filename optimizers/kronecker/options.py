@@ -7,7 +7,15 @@ from typing import Any
 
 import torch
 
-from optimizers.base import DTYPES, dtype_name, require, require_common
+from optimizers.base import (
+    DTYPES,
+    dtype_name,
+    require,
+    require_choice,
+    require_common,
+    require_flag,
+    require_number,
+)
 from optimizers.common.momentum import MOMENTUM_RULES, START_RULES
 from optimizers.kronecker.grafting import GRAFTS
 from optimizers.kronecker.roots import ROOT_METHODS
@@ -46,20 +54,18 @@ def check_kronecker_options(options: dict[str, Any]) -> None:
     """
     require_common(options)
     for name, allowed in CHOICES.items():
-        # Some containers of names are dicts, in which an unhashable value would raise TypeError.
-        require(options[name] in list(allowed), name, " or ".join(allowed), options[name])
+        require_choice(options[name], name, allowed)
     for name, dtypes in DTYPE_OPTIONS.items():
         dtype_name(options[name], name, dtypes)
     exponent = options["exponent"]
-    require(exponent is None or 0 < exponent < math.inf, "exponent", "None or > 0", exponent)
+    require_number(exponent, "exponent", ends="()", optional=True)
     if options["root_method"] == "coupled_newton" and exponent is not None:
-        whole = abs(1 / exponent - round(1 / exponent)) < 1e-9
+        whole = math.isfinite(1 / exponent) and abs(1 / exponent - round(1 / exponent)) < 1e-9
         require(whole, "exponent", "1/p with an integer p for coupled_newton", exponent)
     for name in ("initial_scale", "floor", "graft_eps"):
-        require(0 <= options[name] < math.inf, name, "finite and >= 0", options[name])
-    require(0 < options["graft_beta2"] < 1, "graft_beta2", "in (0, 1)", options["graft_beta2"])
-    merge_dims = options["merge_dims"]
-    require(isinstance(merge_dims, bool), "merge_dims", "true or false", merge_dims)
+        require_number(options[name], name)
+    require_number(options["graft_beta2"], "graft_beta2", 0, 1, "()")
+    require_flag(options["merge_dims"], "merge_dims")
 
 
 def work_dtype(options: dict[str, Any]) -> torch.dtype:

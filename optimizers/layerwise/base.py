@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from optimizers.base import PreconditionedOptimizer, require
 from optimizers.capture.record import Layer, Recording, find_layers, record_calls
-from optimizers.common.gradients import gradients
+from optimizers.common.gradients import gradients, require_real
 from optimizers.layerwise.buckets import Bucket, Group, add_to_buckets, names_of
 
 
@@ -139,7 +139,7 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
         shared = self.state["shared"]
         if not shared:
             shared.update(steps=0, fallbacks=0)
-        found = [grad for group in self.param_groups for grad in gradients(group).values()]
+        found = [grad for own in gradients(self.param_groups) for grad in own.values()]
         found = [grad for grad in found if grad.numel() > 0]
         if not found:
             return
@@ -218,8 +218,7 @@ class LayerwiseOptimizer(PreconditionedOptimizer):
     def _add_layers(self, first_group: int) -> None:
         groups = self.param_groups[first_group:]
         parameters = [p for group in groups for p in group["params"]]
-        for parameter in parameters:
-            require(not parameter.is_complex(), "parameters", "real", f"dtype {parameter.dtype}")
+        require_real(self.param_groups)
         layers = self._layers(parameters)
         add_to_buckets(self.buckets, layers, self.param_groups, self.model)
 

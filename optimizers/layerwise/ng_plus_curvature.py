@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from optimizers.base import require
 from optimizers.capture.samples import Samples
 from optimizers.linalg.sketch import draw_rows, sketch_scale
 
@@ -154,8 +153,3 @@ class Gathered:
         """Blocks of the mean of the Gram matrices, shape (s, p, p)."""
         mean = 0.0 if self.total is None else self.total / self.count
         return mean + side.gram(self.basis(side)[None])[0] if self.pairs else mean
-
-
-def require_choice(value: object, name: str, allowed: Iterable[str]) -> None:
-    """Raise ValueError unless `value` is one of a few words."""
-    require(value in tuple(allowed), name, "one of " + ", ".join(allowed), value)

@@ -212,7 +212,7 @@ def test_memory_is_as_the_docstring_says():
         ({"eigenvalue_floor": 0.0}, r"eigenvalue_floor must be in \(0, 1\], got 0.0"),
         ({"eigenvalue_floor": math.nan}, r"eigenvalue_floor must be in \(0, 1\], got nan"),
         ({"update_freq": 0}, "update_freq must be an integer >= 1, got 0"),
-        ({"block_sums": "raw"}, "block_sums must be preconditioned or gradient, got raw"),
+        ({"block_sums": "raw"}, "block_sums must be one of preconditioned, gradient, got raw"),
         ({"statistics_dtype": "bfloat16"}, "statistics_dtype must be one of float32, float64"),
     ],
 )

@@ -275,7 +275,7 @@ def test_groups_cannot_come_after_the_window():
         ({"beta2": 0.0}, r"beta2 must be in \(0, 1\], got 0.0"),
         ({"damping": -0.1}, "damping must be > 0, got -0.1"),
         ({"weight_decay": -1}, "weight_decay must be >= 0, got -1"),
-        ({"window_source": "grad"}, "window_source must be momentum or gradient, got grad"),
+        ({"window_source": "grad"}, "window_source must be one of momentum, gradient, got grad"),
         ({"outside_scale": -1}, "outside_scale must be None or >= 0, got -1"),
         ({"sgd_mix": -1}, "sgd_mix must be >= 0, got -1"),
         ({"ridge": -1}, "ridge must be >= 0, got -1"),

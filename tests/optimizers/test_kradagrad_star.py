@@ -327,7 +327,7 @@ def test_spectra_are_those_of_the_factors():
         ("initial_scale", 0.0, "initial_scale must be > 0, got 0.0"),
         ("t_rule", "max", "t_rule must be one of spectral, frobenius, trace, trace_dim, got max"),
         ("norm_iterations", 0, "norm_iterations must be an integer >= 1, got 0"),
-        ("root_shift", -1.0, "root_shift must be finite and >= 0, got -1.0"),
+        ("root_shift", -1.0, "root_shift must be >= 0, got -1.0"),
         ("swap_factors", 1, "swap_factors must be true or false, got 1"),
         ("ons", "yes", "ons must be true or false, got yes"),
         ("beta2", 0.0, r"beta2 must be in \(0, 1\], got 0.0"),
@@ -342,5 +342,5 @@ def test_bad_options_are_named(name, value, message):
 def test_sparse_gradients_are_refused():
     x = torch.zeros(3, requires_grad=True)
     x.grad = torch.ones(3).to_sparse()
-    with pytest.raises(ValueError, match=r"gradients must be dense, got layout torch\.sparse_coo"):
+    with pytest.raises(ValueError, match=r"^gradient of parameter 0 must be dense, got layout"):
         KrADagradStar([x]).step()

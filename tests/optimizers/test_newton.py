@@ -127,7 +127,7 @@ def test_refusals():
         optimizer.step(closure_of(optimizer, lambda: x @ x))
     with pytest.raises(ValueError, match=r"^closure must be a function .*, got None$"):
         optimizer.step()
-    with pytest.raises(ValueError, match=r"^curvature must be absolute or signed, got abs$"):
+    with pytest.raises(ValueError, match=r"^curvature must be one of absolute, signed, got abs$"):
         Newton([x], curvature="abs")
 
 

@@ -107,11 +107,9 @@ def test_a_long_vector_has_blocks_and_a_rest():
 def test_sparse_and_complex_are_refused_by_name():
     x = torch.ones(3, requires_grad=True)
     x.grad = torch.ones(3).to_sparse()
-    with pytest.raises(
-        ValueError, match=r"^gradients must be dense, got layout torch\.sparse_coo$"
-    ):
+    with pytest.raises(ValueError, match=r"^gradient of parameter 0 must be dense, got layout"):
         Shampoo([x]).step()
-    with pytest.raises(ValueError, match="parameters must be real"):
+    with pytest.raises(ValueError, match=r"^dtype of parameter 0 must be real, got"):
         Shampoo([torch.ones(3, dtype=torch.complex64, requires_grad=True)]).step()
 
 

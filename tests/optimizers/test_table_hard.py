@@ -175,7 +175,7 @@ def test_sparse_gradients_are_refused(name):
         matrix.grad = matrix.grad.to_sparse()
         return model()
 
-    with unmoved(model), pytest.raises(ValueError, match="gradients must be dense, got layout"):
+    with unmoved(model), pytest.raises(ValueError, match=r"^gradient of tensors\.3 must be dense"):
         if getattr(optimizer, "needs_closure", False):
             optimizer.step(closure)
         closure()
@@ -185,7 +185,7 @@ def test_sparse_gradients_are_refused(name):
 @ours
 def test_complex_parameters_are_refused(name):
     model = torch.nn.ParameterList([torch.ones(3, 2, dtype=torch.complex64)])
-    with pytest.raises(ValueError, match="parameters must be real, got dtype"):
+    with pytest.raises(ValueError, match=r"^dtype of 0 must be real, got torch"):
         take_step(
             make_small(name, model, torch.float32, lr=LR), lambda: model[0].abs().square().sum()
         )
