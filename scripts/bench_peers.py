@@ -6,16 +6,11 @@ https://github.com/jonathanmei/kradagrad and say where it lies in the variable K
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import os
-import sys
-import types
-from pathlib import Path
 
+from scripts.authors import KRADAGRAD
 from scripts.bench_steps import Contender
 
-AUTHORS_VARIABLE = "KAPPA_AUTHORS"
 SCALABLE_SHAMPOO = "pytorch_optimizer ScalableShampoo"
 SOAP = "pytorch_optimizer SOAP"
 HEAVYBALL_SOAP = "heavyball SOAP"
@@ -35,11 +30,10 @@ def peers(period: int, block_size: int) -> tuple[list[Contender], dict[str, str]
             absent |= dict.fromkeys(names, f"{package} is missing: pip install -e .[peers]")
         else:
             found += make(period, block_size)
-    if os.environ.get(AUTHORS_VARIABLE):
+    if KRADAGRAD.is_given():
         found += _authors(period, block_size)
     else:
-        why = f"set {AUTHORS_VARIABLE} to a clone of https://github.com/jonathanmei/kradagrad"
-        absent |= dict.fromkeys((AUTHORS_SHAMPOO, AUTHORS_KRADAGRAD_STAR), why)
+        absent |= dict.fromkeys((AUTHORS_SHAMPOO, AUTHORS_KRADAGRAD_STAR), KRADAGRAD.hint())
     return found, absent
 
 
@@ -81,9 +75,8 @@ def _heavyball(period: int, block_size: int) -> list[Contender]:
 
 def _authors(period: int, block_size: int) -> list[Contender]:
     """The KrADagrad authors' Shampoo and released KrADagrad*, on their path without a GPU."""
-    package = _authors_package()
-    shampoo = importlib.import_module(f"{package}.third_party.shampoo.shampoo")
-    kradagrad = importlib.import_module(f"{package}.kradagrad")
+    shampoo = KRADAGRAD.module("third_party.shampoo.shampoo")
+    kradagrad = KRADAGRAD.module("kradagrad")
 
     def contender(name: str, cls: type, preconditioner: type) -> Contender:
         return Contender(
@@ -109,24 +102,3 @@ def _authors(period: int, block_size: int) -> list[Contender]:
         contender(AUTHORS_SHAMPOO, shampoo.Shampoo, shampoo.Preconditioner),
         contender(AUTHORS_KRADAGRAD_STAR, kradagrad.KradagradPP, kradagrad.KrADPreconditioner),
     ]
-
-
-def _authors_package() -> str:
-    """Make the authors' checkout importable; returns the name of its package.
-
-    Raises:
-        ValueError: if there is no checkout where the variable says.
-    """
-    root = Path(os.environ[AUTHORS_VARIABLE]).expanduser().resolve()
-    if not (root / "kradagrad.py").exists():
-        raise ValueError(f"{AUTHORS_VARIABLE} must be a clone of jonathanmei/kradagrad, got {root}")
-    name = "kradagrad_authors"
-    if name not in sys.modules:
-        # In place of their __init__.py, which imports files that the repository does not hold.
-        # kradagrad.py imports one of these too, for a batched path on CUDA that is not taken.
-        package = types.ModuleType(name)
-        package.__path__ = [str(root)]
-        sys.modules[name] = package
-        absent = types.ModuleType(f"{name}.batched_matrix_functions")
-        sys.modules[absent.__name__] = package.batched_matrix_functions = absent
-    return name

@@ -11,6 +11,7 @@ from torch import nn
 
 from optimizers import Shampoo, state_bytes
 from scripts import bench_peers, bench_preconditioners, bench_report
+from scripts.authors import AUTHORS_VARIABLE
 from scripts.bench_report import Row, Target, judge, table, write_rows
 from scripts.bench_steps import Contender, Timing, bytes_of, time_in_turns
 
@@ -144,7 +145,7 @@ def test_targets_on_models_left_out_are_not_judged():
 
 
 def test_every_target_names_a_model_and_contenders_that_take_part(monkeypatch):
-    monkeypatch.delenv(bench_peers.AUTHORS_VARIABLE, raising=False)
+    monkeypatch.delenv(AUTHORS_VARIABLE, raising=False)
     names = {}
     for model in bench_preconditioners.MODELS:
         found, absent = bench_preconditioners.contenders(model, torch.device("cpu"))
@@ -154,7 +155,7 @@ def test_every_target_names_a_model_and_contenders_that_take_part(monkeypatch):
 
 
 def test_peers_that_are_missing_are_named(monkeypatch):
-    monkeypatch.delenv(bench_peers.AUTHORS_VARIABLE, raising=False)
+    monkeypatch.delenv(AUTHORS_VARIABLE, raising=False)
     monkeypatch.setattr(bench_peers.importlib.util, "find_spec", lambda name: None)
     found, absent = bench_peers.peers(20, 128)
     assert found == []
@@ -164,7 +165,7 @@ def test_peers_that_are_missing_are_named(monkeypatch):
 
 
 def test_a_wrong_path_to_the_authors_code_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv(bench_peers.AUTHORS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(AUTHORS_VARIABLE, str(tmp_path))
     monkeypatch.setattr(bench_peers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"KAPPA_AUTHORS must be a clone of .*, got "):
         bench_peers.peers(20, 128)
