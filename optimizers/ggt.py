@@ -69,6 +69,9 @@ class GGT(WindowedOptimizer):
     is dropped; where v is itself in the window it is round-off, which 1/damping would blow up.
     A gradient that is not finite, or too large to square, skips the step: a fallback.
 
+    Memory: b r d bytes of window, b = 4, 8 or 2 in float32, float64 or bfloat16, two vectors in the
+    parameters' widest dtype, 8 d bytes in float32, and 8 (r^2 + r) bytes of float64 on the CPU.
+
     Args:
         params: parameters or groups; lr and weight_decay may differ by group.
         lr: >= 0.

@@ -63,6 +63,10 @@ class GGTAuthors(WindowedOptimizer):
     window's span, scaled by the smallest singular value. As ridge > eps_outside^2 with the
     defaults, that share is always taken.
 
+    Memory: with r = `window`, b r d bytes, b = 4, 8 or 2 in float32, float64 or bfloat16, two
+    vectors in the parameters' widest dtype, 8 d bytes in float32, and 8 (r^2 + r) bytes of float64
+    on the CPU.
+
     Args:
         params: parameters or groups; lr and weight_decay may differ by group.
         lr: >= 0.

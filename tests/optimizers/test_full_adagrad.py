@@ -78,12 +78,13 @@ def test_too_many_parameters_are_refused():
         FullMatrixAdagrad([x]).step()
 
 
-def test_state_is_one_matrix_and_three_vectors():
+@pytest.mark.parametrize(("dtype", "size"), [("float64", 8), ("float32", 4)])
+def test_state_is_one_matrix_and_three_vectors(dtype, size):
     x = torch.ones(50, requires_grad=True)
     x.grad = torch.ones(50)
-    optimizer = FullMatrixAdagrad([x])
+    optimizer = FullMatrixAdagrad([x], preconditioner_dtype=dtype)
     optimizer.step()
-    assert state_bytes(optimizer) == 8 * (50 * 50 + 3 * 50)
+    assert state_bytes(optimizer) == size * (50 * 50 + 3 * 50)
 
 
 @pytest.mark.parametrize(

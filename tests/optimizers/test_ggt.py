@@ -307,7 +307,7 @@ def test_memory_is_window_two_vectors_and_r_squared(source):
     }
     assert state_bytes(optimizer) == sum(storages.values())
     # 5 % is what the memory statement promises.
-    assert state_bytes(optimizer) == pytest.approx(4 * d * (r + 2) + 8 * r * r, rel=0.05)
+    assert state_bytes(optimizer) == pytest.approx(4 * d * (r + 2) + 8 * (r * r + r), rel=0.05)
 
 
 def test_a_checkpoint_of_another_model_is_refused():

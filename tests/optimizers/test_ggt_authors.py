@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from optimizers import GGTAuthors
+from optimizers import GGTAuthors, state_bytes
 from tests.optimizers import reference
 
 
@@ -35,6 +35,17 @@ def test_thirty_steps_of_the_description(window, eps_outside):
     # As above; 30 steps.
     torch.testing.assert_close(ours, theirs[-1], rtol=0, atol=1e-11)
     assert (ours - start).norm() > 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2), ("float64", 8)])
+def test_memory_is_as_the_docstring_says(dtype, size):
+    d, r = 3000, 20
+    x = torch.ones(d, requires_grad=True)
+    x.grad = torch.ones(d)
+    optimizer = GGTAuthors([x], window=r, window_dtype=dtype)
+    for _ in range(r):
+        optimizer.step()
+    assert state_bytes(optimizer) == size * r * d + 8 * d + 8 * (r**2 + r)
 
 
 @pytest.mark.parametrize(
