@@ -27,7 +27,13 @@ from optimizers.telemetry import Spectrum
 MAX_BLOCKS = 5000
 
 
-def inverse_root(U: Tensor, v: Tensor, sizes: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+def inverse_root(
+    U: Tensor,
+    v: Tensor,
+    root_sizes: Tensor,
+    floor: float,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor]:
     """Constants D of the inverse square root of the normalised second moments. O(L^3).
 
     Equation: D = S^{-1/2} [(I + (U - diag U) / (v v^T))^{-1/2} - I] S^{-1/2}
@@ -36,16 +42,16 @@ def inverse_root(U: Tensor, v: Tensor, sizes: Tensor, floor: float) -> tuple[Ten
     Args:
         U: sum of u u^T over the steps, shape (L, L), float64.
         v: block sums of z, shape (L,), float64; > 0.
-        sizes: numbers of values in the blocks, shape (L,), float64.
+        root_sizes: square roots of the numbers of values in the blocks, shape (L,), float64.
         floor: eigenvalues of the matrix in parentheses below it are raised to it.
+        dtype: of the eigendecomposition.
     Returns:
-        D, (L, L), and the eigenvalues before they are raised, (L,), ascending.
+        D, (L, L), and the eigenvalues before they are raised, (L,), ascending; both in `dtype`.
     Raises:
         torch.linalg.LinAlgError: if the eigendecomposition does not converge.
     """
-    scales = v * sizes.sqrt()
-    constants = (U / (scales[:, None] * scales)).fill_diagonal_(0.0)
-    return block_mean.inverse_root(torch.ones_like(v), constants, sizes, floor)
+    W = (U / torch.outer(v, v)).fill_diagonal_(1.0)
+    return block_mean.scaled_inverse_root(W.to(dtype), 1.0, root_sizes.to(dtype), floor)
 
 
 class AdagradBMA(PreconditionedOptimizer):
@@ -66,8 +72,12 @@ class AdagradBMA(PreconditionedOptimizer):
     A gradient that is not finite, or too large to square, skips the step: a fallback.
 
     Cost: O(d + L^3 / update_freq) and on CUDA one host synchronisation a step; the L x L algebra is
-    float64 on the CPU. Memory: d numbers of `statistics_dtype` and 8 (2 L^2 + L) bytes; a step
-    allocates five vectors of length d more. Groups cannot be added after the first step.
+    on the CPU. Memory: d numbers of `statistics_dtype` and 8 (2 L^2 + L) bytes, 4 L^2 fewer with
+    float32 roots; five vectors of length d beside the state are work space. Groups cannot be added
+    after the first step.
+
+    No apply_dtype: D multiplies L sums only. No bfloat16: a sum of squares would stop to grow when
+    a square is 1/256 of it.
 
     Args:
         params: parameters or groups; lr and weight_decay may differ by group, the rest must agree.
@@ -84,12 +94,18 @@ class AdagradBMA(PreconditionedOptimizer):
         weight_decay: decoupled; >= 0.
         block_sums: of what D multiplies the sums, "preconditioned" (y) or "gradient" (printed).
         statistics_dtype: of r and of a step's vectors: float32 or float64, as dtype or name.
+        root_dtype: of the root of W and of D: float64 or float32. U is float64 in any case.
     Raises:
         ValueError: on a value outside these ranges, or at the first step if L > 5000.
     """
 
     numerics_version = 1
     cpu_state = frozenset({"U", "root", "eigenvalues"})
+
+    # Work space, g, z, y and z^{-1/2}, (4, d), and a vector that changes places with r. Allocated
+    # anew in every step it would cost more in page faults than what is computed in it.
+    _work: Tensor | None = None
+    _spare: Tensor | None = None
 
     def __init__(
         self,
@@ -102,6 +118,7 @@ class AdagradBMA(PreconditionedOptimizer):
         weight_decay: float = 0.0,
         block_sums: str = "preconditioned",
         statistics_dtype: torch.dtype | str = torch.float32,
+        root_dtype: torch.dtype | str = torch.float64,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -112,6 +129,7 @@ class AdagradBMA(PreconditionedOptimizer):
             "weight_decay": weight_decay,
             "block_sums": block_sums,
             "statistics_dtype": dtype_name(statistics_dtype, "statistics_dtype"),
+            "root_dtype": dtype_name(root_dtype, "root_dtype"),
         }
         super().__init__(params, defaults)
 
@@ -120,7 +138,8 @@ class AdagradBMA(PreconditionedOptimizer):
         require_choice(options["partition"], "partition", PARTITIONS)
         require_number(options["eigenvalue_floor"], "eigenvalue_floor", 0, 1, "(]")
         require_choice(options["block_sums"], "block_sums", ("preconditioned", "gradient"))
-        dtype_name(options["statistics_dtype"], "statistics_dtype", ("float32", "float64"))
+        for name in ("statistics_dtype", "root_dtype"):
+            dtype_name(options[name], name, ("float32", "float64"))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if "model" in self.state:
@@ -140,7 +159,10 @@ class AdagradBMA(PreconditionedOptimizer):
         super().load_state_dict(state_dict)
 
     def spectra(self) -> list[Spectrum]:
-        """Eigenvalues of W as of the last D; nothing before the first step."""
+        """Eigenvalues of W as of the last D; nothing before the first step.
+
+        The residual is that of the eigenvalues of the root against those of W, raised.
+        """
         state = self.state.get("model")
         if state is None or len(state["eigenvalues"]) == 0:
             return []
@@ -153,6 +175,7 @@ class AdagradBMA(PreconditionedOptimizer):
                 "block_means",
                 eigenvalues,
                 unit * float(eigenvalues[-1]),
+                root_residual=self._residual(state),
                 fallbacks=state["fallbacks"],
                 staleness=state["staleness"],
             )
@@ -168,21 +191,21 @@ class AdagradBMA(PreconditionedOptimizer):
         blocks = layout(tuple(parameter.shape for parameter in parameters), options["partition"])
         state = self._model_state(options, blocks)
         r = state["sum_of_squares"]
-        # Rows g, z and y, so that their block sums are taken together.
-        rows = r.new_empty(3, len(r))
+        rows, inverse_root_z, squares = self._workspace(r)
         g, z, y = rows
         blocks.gather(grads, g)
-        squares = torch.addcmul(r, g, g)
+        torch.addcmul(r, g, g, out=squares)
         torch.add(squares, options["damping"], out=z).sqrt_()
-        inverse_root_z = z.rsqrt()
+        torch.rsqrt(z, out=inverse_root_z)
         torch.mul(g, inverse_root_z, out=y)
         sums = blocks.block_sums(rows).to(device="cpu", dtype=torch.float64)
         if not self._renew_root(state, sums, blocks, options):
             state["fallbacks"] += 1
             return
-        state["sum_of_squares"] = squares
+        state["sum_of_squares"], self._spare = squares, r
         multiplied = sums[2] if options["block_sums"] == "preconditioned" else sums[0]
-        blocks.add_to_blocks(y, (state["root"] @ multiplied).to(y))
+        root = state["root"]
+        blocks.add_to_blocks(y, (root @ multiplied.to(root.dtype)).to(y))
         y.mul_(inverse_root_z)
         flat.apply_updates(self.param_groups, blocks.scatter(y, parameters))
 
@@ -200,14 +223,33 @@ class AdagradBMA(PreconditionedOptimizer):
             return False
         due = len(state["eigenvalues"]) == 0 or state["staleness"] + 1 >= options["update_freq"]
         if due:
+            floor, dtype = options["eigenvalue_floor"], DTYPES[options["root_dtype"]]
             try:
-                root = inverse_root(U, v, blocks.sizes, options["eigenvalue_floor"])
+                root, eigenvalues = inverse_root(U, v, blocks.root_sizes, floor, dtype)
             except torch.linalg.LinAlgError:
                 return False
-            state["root"], state["eigenvalues"] = root
+            state["root"], state["eigenvalues"] = root, eigenvalues.double()
         state["staleness"] = 0 if due else state["staleness"] + 1
         state["U"] = U
         return True
+
+    def _residual(self, state: dict[str, Any]) -> float:
+        """|X^2 W - I|_F / |I|_F of X = I + S^{1/2} D S^{1/2}, from eigenvalues."""
+        options = self.param_groups[0]
+        shapes = tuple(p.shape for p in flat.all_parameters(self.param_groups))
+        roots = layout(shapes, options["partition"]).root_sizes
+        X = state["root"].double() * torch.outer(roots, roots)
+        X.diagonal().add_(1)
+        raised = state["eigenvalues"].clamp(min=options["eigenvalue_floor"])
+        # X falls where W grows.
+        error = torch.linalg.eigvalsh(X).flip(0).square() * raised - 1
+        return float(error.norm()) / len(error) ** 0.5
+
+    def _workspace(self, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows g, z and y, whose block sums are taken together, z^{-1/2}, and the next r."""
+        if self._work is None or self._work.dtype != r.dtype or self._work.device != r.device:
+            self._work, self._spare = r.new_empty(4, len(r)), torch.empty_like(r)
+        return self._work[:3], self._work[3], self._spare
 
     def _model_state(self, options: dict[str, Any], blocks: Layout) -> dict[str, Any]:
         if "model" not in self.state:
@@ -220,7 +262,7 @@ class AdagradBMA(PreconditionedOptimizer):
             self.state["model"] = {
                 "sum_of_squares": torch.zeros(dim, dtype=dtype, device=device),
                 "U": torch.zeros(L, L, dtype=torch.float64),
-                "root": torch.zeros(L, L, dtype=torch.float64),
+                "root": torch.zeros(L, L, dtype=DTYPES[options["root_dtype"]]),
                 "eigenvalues": torch.zeros(0, dtype=torch.float64),
                 "staleness": 0,
                 "fallbacks": 0,

@@ -61,6 +61,11 @@ class Layout:
         """Length of each block, shape (L,), float64."""
         return torch.tensor([m for n, m in self.runs for _ in range(n)], dtype=torch.float64)
 
+    @cached_property
+    def root_sizes(self) -> Tensor:
+        """Square root of the length of each block, shape (L,), float64."""
+        return self.sizes.sqrt()
+
     def block_sums(self, vectors: Tensor) -> Tensor:
         """Sum over each block of vectors (..., d), shape (..., L)."""
         return torch.cat([part.sum(-1) for part in self._parts(vectors)], dim=-1)

@@ -93,13 +93,26 @@ def inverse_root(
         torch.linalg.LinAlgError: if the eigendecomposition does not converge.
     """
     roots = sizes.sqrt()
-    scales = roots[:, None] * roots
-    inner = (constants + constants.mT) * (scales / 2)
+    inner = (constants + constants.mT) * (roots[:, None] * roots / 2)
     inner.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    return scaled_inverse_root(inner, diagonal.rsqrt(), roots, floor)
+
+
+def scaled_inverse_root(
+    inner: Tensor, diagonal_root: Tensor | float, roots: Tensor, floor: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """`inverse_root` from what is in its parentheses.
+
+    Args:
+        inner: Lambda + S^{1/2} B S^{1/2}, shape (..., L, L), symmetric.
+        diagonal_root: lambda^{-1/2}.
+        roots: s^{1/2}, shape (L,).
+        floor: as there; so are the results.
+    """
     eigenvalues, Q = eigh(inner)
-    bracket = (Q * eigenvalues.clamp(min=floor).rsqrt()[..., None, :]) @ Q.mT
-    bracket.diagonal(dim1=-2, dim2=-1).sub_(diagonal.rsqrt())
-    return bracket / scales, eigenvalues
+    bracket = (Q * eigenvalues.clamp(min=floor).rsqrt_()[..., None, :]) @ Q.mT
+    bracket.diagonal(dim1=-2, dim2=-1).sub_(diagonal_root)
+    return bracket.div_(roots).div_(roots[:, None]), eigenvalues
 
 
 def _indicator(sizes: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """AdaGrad-BMA against its dense transcription, its limits, invariants and refusals."""
 
+import copy
 import math
 
 import pytest
@@ -109,7 +110,7 @@ def test_the_matrix_of_block_means_is_positive_semi_definite(seed):
         ends = torch.stack([part.sum(1) for part in grads.split(sizes.tolist(), dim=1)], dim=1)
         z = (grads**2).sum(0).sqrt()
         v = torch.stack([part.sum() for part in z.split(sizes.tolist())])
-        eigenvalues = inverse_root(ends.T @ ends, v, sizes.double(), 1e-12)[1]
+        eigenvalues = inverse_root(ends.T @ ends, v, sizes.double().sqrt(), 1e-12)[1]
         assert float(eigenvalues[0]) > -1e-13
         assert float(eigenvalues[-1]) <= 6 + 1e-12  # diagonal entries are 1
 
@@ -232,3 +233,40 @@ def test_what_does_not_fit_is_refused():
         optimizer.add_param_group({"params": [torch.ones(1, requires_grad=True)]})
     with pytest.raises(ValueError, match="statistic's length must be 3, as the model, got 5001"):
         AdagradBMA([torch.ones(3, requires_grad=True)]).load_state_dict(optimizer.state_dict())
+
+
+def test_the_residual_is_that_of_the_root_in_use():
+    grads = random_grads(6)
+    exact = stepped(grads, partition="unit", update_freq=4)[1]
+    # Two products of a float64 decomposition, raised eigenvalues of 1e-2 and above.
+    assert 0 < exact.spectra()[0].root_residual < 1e-12
+    single = stepped(grads, partition="unit", update_freq=4, root_dtype="float32")[1]
+    assert 1e-8 < single.spectra()[0].root_residual < 1e-4
+    exact.state["model"]["root"] *= 1.1
+    assert exact.spectra()[0].root_residual > 1e-2
+
+
+def test_single_precision_roots_stay_close_and_take_half_the_memory():
+    grads = random_grads(20)
+    end, optimizer = stepped(grads, partition="unit", lr=0.1)
+    other, single = stepped(grads, partition="unit", lr=0.1, root_dtype="float32")
+    # eps of float32, 6e-8, over the floor of 1e-2 on the eigenvalues.
+    torch.testing.assert_close(other, end, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(other, end)
+    L = len(blocks_of(SHAPES, "unit"))
+    assert state_bytes(optimizer) - state_bytes(single) == 4 * L * L
+    assert single.state["model"]["root"].dtype == torch.float32
+
+
+def test_work_space_is_no_state_and_is_made_again_in_a_copy():
+    grads = random_grads(6)
+    parts = reference.split(torch.zeros(DIM, dtype=torch.float64), SHAPES)
+    optimizer = AdagradBMA(parts, **EXACT)
+    reference.run_on_parts(optimizer, parts, lambda x, t: grads[t], 3)
+    twin = copy.deepcopy(optimizer)
+    copied = twin.param_groups[0]["params"]
+    reference.run_on_parts(twin, copied, lambda x, t: grads[3 + t], 3)
+    reference.run_on_parts(optimizer, parts, lambda x, t: grads[3 + t], 3)
+    assert torch.equal(reference.join(parts), reference.join(copied))
+    ours, theirs = (o.state["model"]["sum_of_squares"] for o in (optimizer, twin))
+    assert torch.equal(ours, theirs) and ours.data_ptr() != theirs.data_ptr()
