@@ -93,7 +93,11 @@ class KrADagrad(InverseFactorOptimizer):
         floor: lower bound of a factor's eigenvalues in its root; >= 0.
         root_shift: added to them before; >= 0.
         initial_scale: > 0; 1 in the paper.
-        beta2: in (0, 1]. Without damping, a direction without gradient grows by 1/beta2 a step.
+        beta2: in (0, 1], above 1/4 with damping. Without damping, a direction without gradient
+            grows by 1/beta2 a step, and with eq. 13 any where 1 - A L / t is above beta2.
+        ceiling: where that growth ends: eigenvalues of a factor are cut at initial_scale
+            ceiling^(1/k) before its root is taken, k the most modes of a parameter of the group;
+            >= 1, finite. Without effect for beta2 = 1.
         t_rule: "frobenius" (the paper), "spectral", "trace" or "trace_dim".
         norm_iterations: of the spectral norm's power iteration; >= 1.
         schedule: "square_root" of the block's shape, "square_root_whole" of the tensor's (the
@@ -134,6 +138,7 @@ class KrADagrad(InverseFactorOptimizer):
         root_shift: float = 0.0,
         initial_scale: float = 1.0,
         beta2: float = 1.0,
+        ceiling: float = 1e6,
         t_rule: str = "frobenius",
         norm_iterations: int = 2,
         schedule: str = "square_root",
@@ -164,6 +169,7 @@ class KrADagrad(InverseFactorOptimizer):
             "root_shift": root_shift,
             "initial_scale": initial_scale,
             "beta2": beta2,
+            "ceiling": ceiling,
             "t_rule": t_rule,
             "norm_iterations": norm_iterations,
             "schedule": schedule,
@@ -200,10 +206,6 @@ class KrADagrad(InverseFactorOptimizer):
 
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 0.5
-
-    def _rows_are_apart(self, options: dict[str, Any]) -> bool:
-        # Else rows of a batch may differ in their mode.
-        return not SCHEDULES[options["schedule"]].of_tensor
 
     def _accumulate(self, batch: Batch, step: int, options: dict[str, Any]) -> None:
         update_ = woodbury_ if options["woodbury"] else krad_

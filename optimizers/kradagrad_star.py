@@ -50,7 +50,10 @@ class KrADagradStar(InverseFactorOptimizer):
         floor: lower bound of a factor's eigenvalues in its root; >= 0.
         root_shift: added to them before; >= 0.
         initial_scale: > 0; 1 in the paper, 1/eps in the released code.
-        beta2: in (0, 1]. Without damping, a direction without gradient grows by 1/beta2 a step.
+        beta2: in (0, 1], above 1/4 with damping. Without damping, a direction without gradient
+            grows by 1/beta2 a step, and with eq. 13 any where 1 - A L / t is above beta2.
+        ceiling: where that growth ends: eigenvalues of a factor are cut at initial_scale ceiling
+            before its root is taken; >= 1, finite. Without effect for beta2 = 1.
         t_rule: "frobenius" (the paper), "spectral", "trace" or "trace_dim".
         norm_iterations: of the spectral norm's power iteration; >= 1.
         swap_factors: exchange the factors of square matrices in each step, as printed.
@@ -90,6 +93,7 @@ class KrADagradStar(InverseFactorOptimizer):
         root_shift: float = 0.0,
         initial_scale: float = 1.0,
         beta2: float = 1.0,
+        ceiling: float = 1e4,
         t_rule: str = "frobenius",
         norm_iterations: int = 2,
         swap_factors: bool = False,
@@ -120,6 +124,7 @@ class KrADagradStar(InverseFactorOptimizer):
             "root_shift": root_shift,
             "initial_scale": initial_scale,
             "beta2": beta2,
+            "ceiling": ceiling,
             "t_rule": t_rule,
             "norm_iterations": norm_iterations,
             "swap_factors": swap_factors,
@@ -148,10 +153,6 @@ class KrADagradStar(InverseFactorOptimizer):
 
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return options["exponent"] or 1 / ((1 if options["ons"] else 2) * num_modes)
-
-    def _rows_are_apart(self, options: dict[str, Any]) -> bool:
-        # Swapping exchanges whole tensors of the state.
-        return not options["swap_factors"]
 
     def _accumulate(self, batch: Batch, step: int, options: dict[str, Any]) -> None:
         grads = batch.grads.to(DTYPES[options["statistics_dtype"]])

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from optimizers.linalg.powers import decomposed_power
+
 # Start vectors of the power iteration: as cheap as one, since the matrix is read once for all.
 NUM_PROBES = 6
 
@@ -89,7 +91,9 @@ def age_(factor: Tensor, beta2: float, damping: float) -> Tensor:
     positive while damping times its largest eigenvalue is below 1.
     """
     if beta2 != 1:
-        factor.div_(beta2)
+        # What L lacks in symmetry is not lowered by eq. 13: it would grow by 1 / beta2 a step until
+        # L F is wrong altogether, after 130 steps in float32 with beta2 = 0.9.
+        factor.copy_(torch.add(factor, factor.mT).mul_(0.5 / beta2))
     if damping != 0:
         factor.copy_(torch.baddbmm(factor, factor, factor.mT, alpha=-damping))
     return factor
@@ -138,6 +142,18 @@ def woodbury_(factor: Tensor, columns: Tensor, t_rule: str, num_iterations: int)
     half = torch.linalg.solve_triangular(chol, image.mT, upper=False)
     factor.baddbmm_(half.mT, half, alpha=-1)
     return t
+
+
+def capped(factor: Tensor, ceiling: float) -> Tensor:
+    """L (batch, n, n) with its eigenvalues cut to [0, ceiling].
+
+    Only what lies outside is taken off, so that round-off of large eigenvalues spares small ones.
+    """
+    decomposed, vectors = decomposed_power(factor, 1.0)
+    values = decomposed.eigenvalues
+    excess = (values - values.clamp(min=0, max=ceiling))[:, None, :]
+    wide = factor.to(vectors.dtype)
+    return torch.baddbmm(wide, vectors * excess, vectors.mT, alpha=-1).to(factor.dtype)
 
 
 def _image(factor: Tensor, columns: Tensor) -> Tensor:
