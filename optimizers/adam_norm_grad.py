@@ -29,7 +29,8 @@ class AdamNormGrad(PreconditionedOptimizer):
     As in the released code of the baseline eps stands beside the root before its bias is corrected.
     Departure from that code: weight decay is decoupled (there it joins h; the runs used none).
     A step with a gradient that is not finite is skipped: a fallback. One host synchronisation a
-    step. Memory: two numbers a parameter, of its dtype, float32 at least.
+    step. No matrix, and so no precision of one. Memory: two numbers a parameter, of its dtype,
+    float32 at least.
 
     Args:
         params: parameters or groups; all options may differ by group.

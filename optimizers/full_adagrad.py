@@ -51,7 +51,8 @@ class FullMatrixAdagrad(PreconditionedOptimizer):
     [Duchi et al. 2011, eq. 1; "full" and "full, window" of Agarwal et al. 2019, fig. 2]
     beta2 < 1 is the matrix analogue of `torch.optim.RMSprop`, without bias correction.
     H is dense, with O(d^3) time a step. Memory: 8 (d^2 + 3 d) bytes, in float32 4 (d^2 + 3 d); a
-    step allocates two matrices of H's size more.
+    step allocates two matrices of H's size more. The root is never formed, only applied to one
+    vector in H's own eigenvectors, so that no residual of it is known.
 
     Args:
         params: parameters or groups; lr and weight_decay may differ by group.

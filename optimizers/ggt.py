@@ -72,6 +72,9 @@ class GGT(WindowedOptimizer):
     Memory: b r d bytes of window, b = 4, 8 or 2 in float32, float64 or bfloat16, two vectors in the
     parameters' widest dtype, 8 d bytes in float32, and 8 (r^2 + r) bytes of float64 on the CPU.
 
+    No dtype of roots or application: but for the window and the two vectors all is float64, r x r,
+    and costs next to nothing. The root is never formed, only applied to one vector.
+
     Args:
         params: parameters or groups; lr and weight_decay may differ by group.
         lr: >= 0.

@@ -51,8 +51,8 @@ class LARS(PreconditionedOptimizer):
     a schedule. Weight decay is not decoupled: the trust ratio is made for the sum with it.
 
     A step with a gradient that is not finite, or whose norm is not, is skipped: a fallback. One
-    host synchronisation a step. Memory: one number a parameter, of
-    its dtype, float32 at least.
+    host synchronisation a step. No matrix, and so no precision of one. Memory: one number a
+    parameter, of its dtype, float32 at least.
 
     Args:
         params: parameters or groups; all options may differ by group.

@@ -68,6 +68,8 @@ class Newton(ClosureOptimizer):
     step with a loss, gradient or Hessian that is not finite is skipped: a fallback.
 
     Memory: d^2 + d numbers, of the widest of the parameters' dtypes, float32 at least.
+    No dtype to choose: H is what the parameters' own precision makes of it. Its inverse is never
+    formed, only applied to one vector, so that no residual of it is known.
 
     Args:
         params: parameters or groups; lr and weight_decay may differ by group, the rest must agree.

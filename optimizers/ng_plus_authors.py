@@ -32,7 +32,7 @@ class NGPlusAuthors(LayerwiseOptimizer):
     output gradients stand for per-sample gradients, which do not exist.
 
     Memory: 2 m^2 values a layer of m rows, and a momentum buffer for each parameter; all in the
-    parameters' dtype, float32 at least.
+    parameters' dtype, float32 at least, as there: a reading of their numbers has no other.
 
     Args:
         params: parameters or groups.

@@ -31,7 +31,8 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
     uses LU; their block version for more than 1024 rows does not run as written and is left out.
 
     Gradients or statistics that are not finite skip the step. One host synchronisation a step, and
-    one for each renewal. Memory: 2 m^2 + m n values a parameter of m rows.
+    one for each renewal. Memory: 2 m^2 + m n values a parameter of m rows, in its dtype, float32 at
+    least, as there: a reading of their numbers has no other precision.
 
     Args:
         params: parameters or groups; all options may differ by group.

@@ -28,6 +28,9 @@ class WindowedOptimizer(PreconditionedOptimizer):
     `update` of length d, `eigenvalues` of the last step's Gram matrix, `fallbacks`. Memory: window,
     two vectors and r^2 numbers; nothing of the order of d is allocated in a step.
 
+    `window_dtype` is the only precision to choose: all that is of length r or r x r is float64, and
+    the root is never formed, only applied to one vector, so that no residual of it is known.
+
     lr and weight_decay may differ by group, all other options must agree (ValueError in `step`).
     """
 
@@ -66,7 +69,7 @@ class WindowedOptimizer(PreconditionedOptimizer):
         super().load_state_dict(state_dict)
 
     def spectra(self) -> list[Spectrum]:
-        """Eigenvalues of G^T G of the last step; nothing before the first."""
+        """Eigenvalues of G^T G of the last step, no residual; nothing before the first."""
         state = self.state.get("window")
         if state is None or len(state["eigenvalues"]) == 0:
             return []

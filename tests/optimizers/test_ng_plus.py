@@ -272,6 +272,31 @@ def test_state_bytes_follow_the_formula(variant):
     assert state_bytes(optimizer) == 8 * (momentum + curvature)
 
 
+def test_state_bytes_of_the_authors_readings_follow_their_formulas():
+    for dtype in (torch.float32, torch.float64):
+        size = dtype.itemsize
+        model = Dense().to(dtype)
+        optimizer = NGPlusAuthors(model.parameters(), model, update_freq=2)
+        for step in range(3):
+            optimizer.zero_grad()
+            with optimizer.record(4, 0, torch.full((4,), 0.25)):
+                model.losses(model.batch(step).to(dtype)).mean().backward()
+            optimizer.step()
+        momentum = sum(p.numel() for p in model.parameters())
+        assert state_bytes(optimizer) == size * (2 * (9**2 + 8**2) + momentum)
+
+        shapes = ((12, 4, 3), (7, 5), (6,), (1,), ())
+        parameters = [torch.ones(s, dtype=dtype, requires_grad=True) for s in shapes]
+        online = NGPlusAuthorsOnline(parameters)
+        for _ in range(2):
+            for p in parameters:
+                p.grad = torch.full_like(p, 0.5)
+            online.step()
+        rows = (12, 7, 6, 1, 1)
+        formula = sum(2 * m**2 + p.numel() for m, p in zip(rows, parameters, strict=True))
+        assert state_bytes(online) == size * formula
+
+
 def test_a_step_that_is_not_finite_changes_nothing():
     model = Images()
     optimizer = make(model, update_freq=2)
