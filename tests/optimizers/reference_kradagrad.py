@@ -48,6 +48,12 @@ def power(A: Tensor, exponent: float, shift: float = 0.0) -> Tensor:
     return V @ torch.diag(eigenvalues.clamp(min=0) ** exponent) @ V.T
 
 
+def lowered(L: Tensor, ceiling: float) -> Tensor:
+    """L with the eigenvalues above `ceiling` lowered to it."""
+    eigenvalues, V = torch.linalg.eigh((L + L.T) / 2)
+    return V @ torch.diag(eigenvalues.clamp(max=ceiling)) @ V.T
+
+
 def bound(A: Tensor, L: Tensor, rule: str) -> float:
     """t of the four rules, for the increment A and the factor L."""
     if rule == "spectral":
@@ -97,6 +103,7 @@ def kradagrad_star(
     initial: float = 1.0,
     damping: float = 0.0,
     beta2: float = 1.0,
+    ceiling: float = math.inf,
     start_step: int = 1,
     exponent: Callable[[int], float] = lambda k: 1 / (2 * k),
     shift: float = 0.0,
@@ -108,6 +115,7 @@ def kradagrad_star(
 ) -> list[Tensor]:
     """KrADagrad* over the steps t = 1, 2, ...; roots are renewed where due(t) holds.
 
+    Before that eigenvalues are cut at `ceiling`.
     Before `start_step` the update is the gradient. `graft` rescales the update of a tensor to the
     gradient's norm. `swap` is Algorithm 1 as printed: (L, R) <- (R', L') where m = n.
     """
@@ -136,6 +144,7 @@ def kradagrad_star(
                 out_block = G
                 for i in range(k):
                     if due(t):
+                        L[p, b, i] = lowered(L[p, b, i], ceiling)
                         P[p, b, i] = power(L[p, b, i], exponent(k), shift)
                     out_block = times(out_block, P[p, b, i], i)
                 update[cut] = out_block if t >= start_step else G
@@ -168,6 +177,7 @@ def kradagrad(
     woodbury: bool = False,
     damping: float = 0.0,
     beta2: float = 1.0,
+    ceiling: float = math.inf,
     start_step: int = 1,
     plain_start: bool = True,
     exponent: float = 0.5,
@@ -179,9 +189,10 @@ def kradagrad(
     """KrADagrad over the steps t = 1, 2, ...; one mode i of a block is touched a step.
 
     Gt = G with the roots P_j of the other modes; L_i moves by A = Gt_(i) Gt_(i)^T; update Gt x_i
-    P_i. Roots of modes touched since are renewed where due(t) holds. Before `start_step` the update
-    is the gradient (`plain_start`) or, as in the authors' code, Gt. `whole_shape`: the schedule
-    looks at the tensor's shape rather than the block's. `first_block_only`: the authors' index bug.
+    P_i. Roots of modes touched since are renewed where due(t) holds, after eigenvalues were cut at
+    `ceiling`. Before `start_step` the update is the gradient (`plain_start`) or, as in the authors'
+    code, Gt. `whole_shape`: the schedule looks at the tensor's shape rather than the block's.
+    `first_block_only`: the authors' index bug.
     """
     out = Momentum(starts, lr, momentum, momentum_rule, weight_decay)
     shapes = [merged(x.shape, block_size) for x in starts]
@@ -209,6 +220,7 @@ def kradagrad(
                 touched.add((p, b, i))
                 if due(t):
                     for j in range(k):
+                        L[p, b, j] = lowered(L[p, b, j], ceiling)
                         if (p, b, j) in touched and (b == 0 or not first_block_only):
                             P[p, b, j] = power(L[p, b, j], exponent, shift)
                         touched.discard((p, b, j))
