@@ -112,7 +112,8 @@ def make_small(name: str, model: nn.Module, dtype: torch.dtype, **overrides: Any
 def recording(optimizer: torch.optim.Optimizer, num_samples: int):
     """The context of a pass of which the optimizer may want the samples."""
     if isinstance(optimizer, RecordsSamples) and optimizer.wants_samples():
-        weights = torch.full((num_samples,), 1 / num_samples)
+        device = optimizer.param_groups[0]["params"][0].device
+        weights = torch.full((num_samples,), 1 / num_samples, device=device)
         return optimizer.record(num_samples=num_samples, batch_dim=0, weights=weights)
     return contextlib.nullcontext()
 
