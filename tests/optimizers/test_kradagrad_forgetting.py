@@ -126,7 +126,7 @@ def test_the_bound_falls_back_to_the_factors(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_damping_alone_bounds_the_factors(cls):
     """L / beta2 - damping (L / beta2)^2 comes to rest at beta2 (1 - beta2) / damping."""
-    x, optimizer, _ = run(cls, gradients((4, 3), "row"), damping=0.01, update_freq=5)
+    _, optimizer, _ = run(cls, gradients((4, 3), "row"), damping=0.01, update_freq=5)
     values = eigenvalues(optimizer)[0][..., -1]
     torch.testing.assert_close(values, torch.full_like(values, 9.0), rtol=1e-3, atol=0)
     assert optimizer.state["shared"]["fallbacks"] == 0
