@@ -35,8 +35,11 @@ class KrADagradStar(InverseFactorOptimizer):
     Departure from the paper: Algorithm 1 prints (L, R) <- (R - dR, L - dL); each statistic takes
     its own increment here, unless `swap_factors`. Momentum is not printed, but needed and used.
 
-    State: two n_i x n_i matrices and n_i eigenvalues for each mode of each block, and one momentum
-    buffer: (2 sum n_i^2 + sum n_i + d) numbers of 4 bytes with the default dtypes.
+    State: for each mode of each block two n_i x n_i matrices, of statistics_dtype and apply_dtype,
+    and n_i eigenvalues of root_dtype; the momentum buffer, and one more for graft adagrad or adam,
+    in the widest of the first two, float32 and the parameter's dtype. With the default dtypes 8 sum
+    n_i^2 + 4 sum n_i + 4 d bytes, 8 d with such a graft. Not in the state: workspace of the size of
+    two gradients, and of one more of each parameter of several blocks.
 
     Args:
         params: parameters or groups; all options may differ by group.
