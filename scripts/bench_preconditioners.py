@@ -24,16 +24,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimizers import GGT, LARS, AdagradBMA, AdamNormGrad, KrADagrad, KrADagradStar, Shampoo
+from optimizers import (
+    GGT,
+    LARS,
+    AdagradBMA,
+    AdamNormGrad,
+    GGTHardWindow,
+    KrADagrad,
+    KrADagradStar,
+    Shampoo,
+)
+from optimizers.common.partition import Layout
+from optimizers.linalg.window import LowRankWindow
 from scripts import bench_peers
 from scripts.bench_report import Row, Target, describe_machine, judge, table, write_rows
-from scripts.bench_steps import Clock, Contender, time_in_turns
+from scripts.bench_steps import Clock, Contender, Parts, time_in_turns
 from tasks.models.autoencoder import Autoencoder
 from tasks.models.resnet_cifar import ResNetCIFAR
 from tasks.models.tanh_cnn import TanhCNN
 
 PERIOD = 20
 BLOCK_SIZE = 128
+FEWEST_ROUNDS = 3  # 60 steps that are counted
 
 RESNET = "ResNet-32 (no BN)"
 AUTOENCODER = "MNIST autoencoder"
@@ -70,9 +82,17 @@ def kronecker(name: str, cls: type[torch.optim.Optimizer], **options: Any) -> Co
     )
 
 
-def plain(name: str, cls: type[torch.optim.Optimizer], **options: Any) -> Contender:
-    """An optimizer whose step is not divided."""
-    return Contender(name, lambda parameters: cls(parameters, lr=1e-3, **options))
+def plain(
+    name: str, cls: type[torch.optim.Optimizer], parts: Parts | None = None, **options: Any
+) -> Contender:
+    """An optimizer without blocks; its step is not divided unless `parts` are given."""
+    return Contender(name, lambda parameters: cls(parameters, lr=1e-3, **options), parts or {})
+
+
+def windowed(name: str, cls: type[torch.optim.Optimizer]) -> Contender:
+    """GGT with a window that is full after the warm-up, as each other length is after its own."""
+    parts = {"statistics": [(LowRankWindow, "push")], "roots": [(cls, "_coefficients")]}
+    return plain(f"{name}, window {PERIOD}", cls, parts, window=PERIOD)
 
 
 def contenders(model: str, device: torch.device) -> tuple[list[Contender], dict[str, str]]:
@@ -81,11 +101,18 @@ def contenders(model: str, device: torch.device) -> tuple[list[Contender], dict[
         plain(SGD, torch.optim.SGD, momentum=0.9),
         plain(ADAM, torch.optim.Adam),
         plain(ADAGRAD, torch.optim.Adagrad),
-        plain("AdagradBMA", AdagradBMA),
+        plain(
+            "AdagradBMA",
+            AdagradBMA,
+            {
+                "statistics": [(Layout, "gather"), (Layout, "block_sums")],
+                "roots": [(AdagradBMA, "_renew_root")],
+            },
+        ),
         plain("LARS", LARS),
         plain("AdamNormGrad", AdamNormGrad),
-        # Full after the warm-up, as every other length would be after its own.
-        plain(f"GGT, window {PERIOD}", GGT, window=PERIOD),
+        windowed("GGT", GGT),
+        windowed("GGTHardWindow", GGTHardWindow),
     ]
     if model == CNN:
         return found, {}
@@ -97,7 +124,7 @@ def contenders(model: str, device: torch.device) -> tuple[list[Contender], dict[
     if device.type == "cuda":
         found += [
             kronecker(f"{cls.__name__}, bfloat16 application", cls, apply_dtype="bfloat16")
-            for cls in (Shampoo, KrADagradStar)
+            for cls in (Shampoo, KrADagradStar, KrADagrad)
         ]
     others, absent = bench_peers.peers(PERIOD, BLOCK_SIZE)
     return found + others, absent
@@ -158,11 +185,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status."""
     options = parse(arguments)
+    if options.rounds < FEWEST_ROUNDS:
+        print(f"--rounds must be >= {FEWEST_ROUNDS}, got {options.rounds}", file=sys.stderr)
+        return 2
     torch.set_num_threads(1 if options.cpu_time else options.threads)
     clock = process_time if options.cpu_time else perf_counter
     kind = "CPU seconds" if options.cpu_time else "wall-clock seconds"
-    lines = [f"{kind}; {describe_machine(options.device)}"]
-    print(lines[0])
+    lines = [
+        f"{kind}; {describe_machine(options.device)}",
+        "",
+        f"step: amortised, the median over {options.rounds} turns of the mean of {PERIOD} steps, one",
+        f"renewal of the roots among them, after {PERIOD} steps that are not counted; worst: the",
+        "median over the turns of the slowest step",
+    ]
+    print(*lines, sep="\n")
     rows: list[Row] = []
     absent: dict[str, str] = {}
     for model in options.model or MODELS:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from optimizers import state_bytes
 
 Clock = Callable[[], float]
+Parts = Mapping[str, Sequence[tuple[Any, str]]]
 
 NUM_GRADIENTS = 4  # sets of random gradients, used over and over: making them is nobody's time
 
@@ -29,13 +30,13 @@ class Contender:
     Attributes:
         name: what the table calls it.
         make: builds it over a list of parameters.
-        parts: for "statistics" and "roots", the methods whose time it is, each a class and the
-            name of a method; what is left of a step is "application". Empty: not divided.
+        parts: for "statistics" and "roots", the functions whose time it is, each a class or
+            module and a name in it; what is left of a step is "application". Empty: not divided.
     """
 
     name: str
     make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-    parts: Mapping[str, Sequence[tuple[type, str]]] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,28 +163,33 @@ def shares(runner: Runner, period: int) -> dict[str, float]:
     if not parts:
         return {}
     spent = dict.fromkeys(parts, 0.0)
-    with _wrapped(runner, spent):
+    device = runner.parameters[0].device
+    with timed_parts(parts, spent, device, runner.clock):
         total = sum(runner.step() for _ in range(period))
     found = {part: seconds / total for part, seconds in spent.items()}
     return {**found, "application": 1.0 - sum(found.values())}
 
 
 @contextmanager
-def _wrapped(runner: Runner, spent: dict[str, float]) -> Iterator[None]:
+def timed_parts(
+    parts: Parts, spent: dict[str, float], device: torch.device, clock: Clock
+) -> Iterator[None]:
     """Add the time inside the parts' methods to `spent`; the methods must not call each other."""
     with ExitStack() as stack:
-        for part, methods in runner.contender.parts.items():
+        for part, methods in parts.items():
             for owner, name in methods:
-                timed = _timed(getattr(owner, name), part, spent, runner)
+                timed = _timed(getattr(owner, name), part, spent, device, clock)
                 stack.enter_context(mock.patch.object(owner, name, timed))
         yield
 
 
 def _timed(
-    method: Callable[..., Any], part: str, spent: dict[str, float], runner: Runner
+    method: Callable[..., Any],
+    part: str,
+    spent: dict[str, float],
+    device: torch.device,
+    clock: Clock,
 ) -> Callable[..., Any]:
-    device, clock = runner.parameters[0].device, runner.clock
-
     @functools.wraps(method)
     def timed(*args: Any, **kwargs: Any) -> Any:
         synchronise(device)

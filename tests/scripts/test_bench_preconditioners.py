@@ -181,3 +181,18 @@ def test_the_tables_hold_every_line(tmp_path):
     assert lines[0][5:] == ["", "", "", "1000000", ""]
     assert len({len(line) for line in table(ROWS)}) == 1
     assert "|    4.00 |     8.00 |  4.00 |   25% |   50% |   25% |     1.00 |" in table(ROWS)[3]
+
+
+def test_too_few_rounds_are_refused(capsys):
+    assert bench_preconditioners.main(["--rounds", "2"]) == 2
+    assert capsys.readouterr().err == "--rounds must be >= 3, got 2\n"
+
+
+@pytest.mark.parametrize("part", ["AdagradBMA", "GGT, ", "GGTHardWindow"])
+def test_ours_without_factors_are_divided_too(part):
+    found, _ = bench_preconditioners.contenders(bench_preconditioners.CNN, torch.device("cpu"))
+    (contender,) = (contender for contender in found if part in contender.name)
+    (timing,) = run([contender], period=20).values()
+    assert set(timing.shares) == {"statistics", "roots", "application"}
+    assert sum(timing.shares.values()) == pytest.approx(1)
+    assert min(timing.shares.values()) > 0
