@@ -115,6 +115,47 @@ def scaled_inverse_root(
     return bracket.div_(roots).div_(roots[:, None]), eigenvalues
 
 
+def second_moment_root(
+    U: Tensor,
+    v: Tensor,
+    root_sizes: Tensor,
+    floor: float,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor]:
+    """Constants D of the inverse square root of the normalised second moments. O(L^3).
+
+    Equation: D = S^{-1/2} [(I + (U - diag U) / (v v^T))^{-1/2} - I] S^{-1/2}
+              [Lu et al. 2018, eq. 27; / is elementwise]
+
+    Args:
+        U: sum of u u^T over the steps, shape (L, L), float64.
+        v: block sums of z, shape (L,), float64; > 0.
+        root_sizes: square roots of the numbers of values in the blocks, shape (L,), float64.
+        floor: eigenvalues of the matrix in parentheses below it are raised to it.
+        dtype: of the eigendecomposition.
+    Returns:
+        D, (L, L), and the eigenvalues before they are raised, (L,), ascending; both in `dtype`.
+    Raises:
+        torch.linalg.LinAlgError: if the eigendecomposition does not converge.
+    """
+    W = (U / torch.outer(v, v)).fill_diagonal_(1.0)
+    return scaled_inverse_root(W.to(dtype), 1.0, root_sizes.to(dtype), floor)
+
+
+def root_residual(D: Tensor, eigenvalues: Tensor, root_sizes: Tensor) -> float:
+    """|X^2 W - I|_F / |I|_F of X = I + S^{1/2} D S^{1/2}, from the eigenvalues of X and of W.
+
+    Args:
+        D, eigenvalues: what `second_moment_root` gave, the latter raised to the floor.
+        root_sizes: as there.
+    """
+    X = D.double() * torch.outer(root_sizes, root_sizes)
+    X.diagonal().add_(1)
+    # X falls where W grows.
+    error = torch.linalg.eigvalsh(X).flip(0).square() * eigenvalues - 1
+    return float(error.norm()) / len(error) ** 0.5
+
+
 def _indicator(sizes: Tensor) -> Tensor:
     """Matrix (n, L) that has a 1 where a value lies in a block."""
     blocks = torch.arange(len(sizes), device=sizes.device)

@@ -37,7 +37,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     if len(matrix) > MAX_SINGLE_THREADED or matrix.device.type != "cpu":
         return torch.linalg.eigh(matrix)
-    with _num_threads(1):
+    with threads(1):
         return torch.linalg.eigh(matrix)
 
 
@@ -57,7 +57,7 @@ def eigh_batched(matrix: Tensor) -> tuple[Tensor, Tensor]:
         return torch.linalg.eigh(matrix)
     num_parts = num_threads if work(batch, n) >= MIN_DIVIDED_WORK else 1
     if num_parts == 1 or batch < 2:
-        with _num_threads(1):
+        with threads(1):
             return torch.linalg.eigh(matrix)
     parts = matrix.reshape(batch, n, n).split(_part_size(matrix, batch, num_parts))
     results = map_on_threads(torch.linalg.eigh, parts)
@@ -76,7 +76,7 @@ def map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
     The results do not depend on the number of threads, which is set back.
     """
     num_workers = min(torch.get_num_threads(), len(items))
-    with _num_threads(1):
+    with threads(1):
         if num_workers <= 1:
             return [function(item) for item in items]
         # Made for this call: a pool that outlives it would be broken in a forked process.
@@ -125,7 +125,8 @@ def _part_size(matrix: Tensor, batch: int, num_parts: int) -> int:
 
 
 @contextmanager
-def _num_threads(number: int) -> Iterator[None]:
+def threads(number: int) -> Iterator[None]:
+    """Let torch use so many threads inside; the number is set back."""
     before = torch.get_num_threads()
     if before == number:
         yield

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from optimizers import AdagradBMA, state_bytes
-from optimizers.adagrad_bma import inverse_root
+from optimizers.linalg.block_mean import second_moment_root
 from tests.optimizers import reference
 from tests.optimizers.reference_adagrad_bma import blocks_of, corrected, printed
 
@@ -110,7 +110,7 @@ def test_the_matrix_of_block_means_is_positive_semi_definite(seed):
         ends = torch.stack([part.sum(1) for part in grads.split(sizes.tolist(), dim=1)], dim=1)
         z = (grads**2).sum(0).sqrt()
         v = torch.stack([part.sum() for part in z.split(sizes.tolist())])
-        eigenvalues = inverse_root(ends.T @ ends, v, sizes.double().sqrt(), 1e-12)[1]
+        eigenvalues = second_moment_root(ends.T @ ends, v, sizes.double().sqrt(), 1e-12)[1]
         assert float(eigenvalues[0]) > -1e-13
         assert float(eigenvalues[-1]) <= 6 + 1e-12  # diagonal entries are 1
 
@@ -270,3 +270,14 @@ def test_work_space_is_no_state_and_is_made_again_in_a_copy():
     assert torch.equal(reference.join(parts), reference.join(copied))
     ours, theirs = (o.state["model"]["sum_of_squares"] for o in (optimizer, twin))
     assert torch.equal(ours, theirs) and ours.data_ptr() != theirs.data_ptr()
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_the_number_of_threads_is_set_back(bad):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        stepped(random_grads(1).fill_(math.nan if bad else 1.0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
