@@ -215,8 +215,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = [
         f"{'CPU' if options.cpu_time else 'wall-clock'} seconds; {machine}",
         "",
-        f"{MODEL}, batch {BATCH}; worst: an iteration that renews everything; shares are of the",
-        "mean iteration, the rest is forward and backward",
+        f"{MODEL}, batch {BATCH}",
+        "",
+        "step: the mean iteration; worst: one that renews everything; shares are of the mean,",
+        "the rest is forward and backward",
         "",
         *table(rows),
     ]

@@ -194,9 +194,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = [
         f"{kind}; {describe_machine(options.device)}",
         "",
-        f"step: amortised, the median over {options.rounds} turns of the mean of {PERIOD} steps, one",
-        f"renewal of the roots among them, after {PERIOD} steps that are not counted; worst: the",
-        "median over the turns of the slowest step",
+        f"step: amortised, the median over {options.rounds} turns of the mean of {PERIOD} steps,",
+        f"one renewal of the roots among them, after {PERIOD} steps that are not counted;",
+        "worst: the median over the turns of the slowest step",
     ]
     print(*lines, sep="\n")
     rows: list[Row] = []
