@@ -29,6 +29,7 @@ class Case:
         clone: where the other side comes from.
         theirs: makes a step of the other side.
         samples: gradients are those of a network, whose samples are recorded.
+        scale: standard deviation of random gradients.
         double_model: float64 means the parameters too, not the optimizer's own numbers alone.
         model, dtype: of the row.
         bound: on the largest difference.
@@ -40,6 +41,7 @@ class Case:
     clone: Clone
     theirs: Theirs
     samples: bool = False
+    scale: float = 1e-2
     double_model: bool = False
     model: str = RESNET
     dtype: torch.dtype = torch.float32
@@ -110,8 +112,12 @@ def online_step(model: nn.Module, dtype: torch.dtype) -> Callable[[int], None]:
 def cases() -> list[Case]:
     """All rows: every method in both dtypes on both models."""
     shared = {"lr": 1e-2, "update_freq": PERIOD, "block_size": BLOCK_SIZE}
+    shampoo = Case(
+        "Shampoo", "shampoo_authors", shared, KRADAGRAD, kradagrad_step(SHAMPOO, "Shampoo")
+    )
     methods = [
-        Case("Shampoo", "shampoo_authors", shared, KRADAGRAD, kradagrad_step(SHAMPOO, "Shampoo")),
+        shampoo,
+        replace(shampoo, method="Shampoo, gradients of 1", scale=1.0),
         Case(
             "KrADagrad",
             "kradagrad_authors",
@@ -126,7 +132,7 @@ def cases() -> list[Case]:
             KRADAGRAD,
             kradagrad_step("kradagrad", "KradagradPP"),
         ),
-        Case("NGPlus", "ng_plus_authors", NG_PLUS, NGPLUS, ng_plus_step, True, True),
+        Case("NGPlus", "ng_plus_authors", NG_PLUS, NGPLUS, ng_plus_step, True, double_model=True),
         Case(
             "NGPlus online",
             "ng_plus_authors_online",
@@ -147,6 +153,9 @@ def cases() -> list[Case]:
 def bound_of(case: Case, dtype: torch.dtype) -> float:
     """The largest difference that the order of sums explains."""
     if dtype == torch.float32:
-        return 1e-4
+        # With gradients of 1 and eps = 1e-4, the statistics of a bias have null spaces where
+        # float32's round-off is of the order of eps, and it is raised to -1/2: with more than one
+        # thread both sides are 5e-2 from float64, and from each other.
+        return 1e-4 if case.scale < 1 else 0.1
     # The KrADagrad authors' double is that of the factors; gradients and parameters stay float32.
     return 1e-10 if case.double_model else 1e-5

@@ -38,7 +38,6 @@ from scripts.bench_report import describe_machine
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "optimizer"
 REPORTED = (1, 10, 50)
-GRADIENT_SCALE = 1e-2
 BATCH = 16
 
 
@@ -52,11 +51,11 @@ def ours_step(case: Case, model: nn.Module) -> torch.optim.Optimizer:
     return instantiate(config)(model)
 
 
-def random_gradients(model: nn.Module, index: int) -> None:
+def random_gradients(model: nn.Module, index: int, scale: float) -> None:
     """Put the step's normal gradients in place."""
     generator = torch.Generator().manual_seed(index)
     for parameter in model.parameters():
-        values = torch.randn(parameter.shape, generator=generator) * GRADIENT_SCALE
+        values = torch.randn(parameter.shape, generator=generator) * scale
         parameter.grad = values.to(parameter)
 
 
@@ -93,7 +92,7 @@ def give_gradients(
 ) -> None:
     """Put the gradients of step `index` in place, recorded for an optimizer that wants samples."""
     if not case.samples:
-        random_gradients(model, index)
+        random_gradients(model, index, case.scale)
         return
     model.zero_grad()
     wants = isinstance(optimizer, RecordsSamples) and optimizer.wants_samples()

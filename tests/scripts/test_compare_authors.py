@@ -94,7 +94,7 @@ def test_a_line_says_whether_the_bound_is_kept():
 
 def test_every_case_has_an_authors_yaml_and_both_dtypes_on_both_models():
     found = cases()
-    assert len({(case.method, case.model, case.dtype) for case in found}) == len(found) == 5 * 4
+    assert len({(case.method, case.model, case.dtype) for case in found}) == len(found) == 6 * 4
     for case in found:
         assert "authors" in case.yaml
         assert (compare_authors.FOLDER / f"{case.yaml}.yaml").exists()
