@@ -20,6 +20,8 @@ from optimizers import state_bytes
 Clock = Callable[[], float]
 Parts = Mapping[str, Sequence[tuple[Any, str]]]
 
+# What torch's debug mode says at each; turning it on warns too, in other words.
+SYNCHRONISES = "called a synchronizing CUDA operation"
 NUM_GRADIENTS = 4  # sets of random gradients, used over and over: making them is nobody's time
 
 
@@ -216,7 +218,7 @@ def host_syncs(runner: Runner, period: int) -> float | None:
             torch.cuda.set_sync_debug_mode("warn")
             runner.optimizer.step()
             torch.cuda.set_sync_debug_mode(before)
-        count += sum("synchroniz" in str(warning.message) for warning in caught)
+        count += sum(SYNCHRONISES in str(warning.message) for warning in caught)
     return count / period
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scripts.bench_steps import SYNCHRONISES
 from tests.optimizers.table import (
     FLOAT64_ONLY,
     LR,
@@ -146,7 +147,7 @@ def syncs(name: str, model: nn.Module) -> int:
             optimizer.step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in caught)
+    return sum(SYNCHRONISES in str(warning.message) for warning in caught)
 
 
 @pytest.mark.parametrize("model_of", [Shapes, Network])
