@@ -5,7 +5,7 @@ import torch
 
 from optimizers import Shampoo
 from optimizers.linalg.geometric_mean import geometric_mean
-from optimizers.linalg.krad import T_RULES, age_, krad_, woodbury_
+from optimizers.linalg.krad import MAX_FORMED, T_RULES, age_, krad_, woodbury_
 
 RULES = list(T_RULES)
 NORMS = ["spectral", "frobenius"]
@@ -76,15 +76,20 @@ def test_t_is_what_it_says(rule, shape):
 
 @pytest.mark.parametrize("num_iterations", [2, 3, 10])
 @pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_an_unconverged_norm_is_too_large_rather_than_too_small(scale, num_iterations):
-    """The factor turns indefinite where t falls below the spectral radius of A L."""
-    L = torch.stack([torch.eye(40).double() + scale * positive(40, seed=k) for k in range(50)])
-    G = normal(50, 40, 60, seed=3)
+@pytest.mark.parametrize("shape", [(40, 60), (MAX_FORMED + 6, 90), (40, 8), (40, 1)])
+def test_an_unconverged_norm_is_too_large_rather_than_too_small(shape, scale, num_iterations):
+    """The factor turns indefinite where t falls below the spectral radius of A L.
+
+    Where A L is formed, where it is not as F is large or narrow, and of rank one.
+    """
+    n = shape[0]
+    L = torch.stack([torch.eye(n).double() + scale * positive(n, seed=k) for k in range(30)])
+    G = normal(30, *shape, seed=3)
     radius = torch.linalg.eigvals(G @ G.mT @ L).abs().amax(-1)
     t = T_RULES["spectral"](G, L @ G, num_iterations)
     assert bool((t > radius).all())
-    # Nor by much: the residual of two iterations is 0.3 at most.
-    assert bool((t < 1.3 * (1 + torch.linalg.matrix_norm(G @ G.mT @ L, 2))).all())
+    # Nor by much: the residual of two iterations is 0.4 at most.
+    assert bool((t < 1.4 * (1 + torch.linalg.matrix_norm(G @ G.mT @ L, 2))).all())
 
 
 def test_the_power_iteration_finds_a_norm_that_hides():
