@@ -154,8 +154,8 @@ def bound_of(case: Case, dtype: torch.dtype) -> float:
     """The largest difference that the order of sums explains."""
     if dtype == torch.float32:
         # With gradients of 1 and eps = 1e-4, the statistics of a bias have null spaces where
-        # float32's round-off is of the order of eps, and it is raised to -1/2: with more than one
-        # thread both sides are 5e-2 from float64 and 3e-2 from each other, with one thread 6e-5.
+        # float32's round-off is of the order of eps, and it is raised to -1/2: both sides are 5e-2
+        # from float64, and from each other 3e-2 with two threads, 6e-5 with one.
         return 1e-4 if case.scale < 1 else 0.1
     # The KrADagrad authors' double is that of the factors; gradients and parameters stay float32.
     return 1e-10 if case.double_model else 1e-5
