@@ -109,7 +109,10 @@ def solve_guarded(
     work = symmetrise(matrix.to(dtype or working_dtype(matrix.dtype)))
     out_dtype = out_dtype or matrix.dtype
     finite = all_finite(work)
-    solved = solve(torch.where(finite[..., None, None], work, identity_like(work)), *options)
+    # Asking whether all are finite would be one more synchronisation on CUDA, but a pass less here.
+    if work.device.type != "cpu" or not finite.all():
+        work = torch.where(finite[..., None, None], work, identity_like(work))
+    solved = solve(work, *options)
     power, values, num_retries = solved.power.to(out_dtype), solved.eigenvalues, solved.num_retries
     failed = solved.failed | ~all_finite(power)
     again = failed & finite
