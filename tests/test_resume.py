@@ -16,8 +16,9 @@ from tests.commands import (
     wait_until,
 )
 
-# Steps enough that five kills land between the first checkpoint and the last.
-SIZES = {"logistic": 800, "quadratic": 300, "ptb_lstm": 120}
+# Steps enough that five kills land between the first checkpoint and the middle of the run: on a
+# busy machine a kill comes late, and is to find the run alive.
+SIZES = {"logistic": 1600, "quadratic": 800, "ptb_lstm": 160}
 CHECKPOINT_STEPS = {"logistic": 25, "quadratic": 10, "ptb_lstm": 4}
 METHODS = {"ggt": ["optimizer.window=20", "optimizer.lr=0.01"], "adam": ["optimizer.lr=0.01"]}
 NUM_KILLS = 5
@@ -51,7 +52,7 @@ def test_five_kills_leave_no_trace(task, optimizer, tmp_path, text_dir):
     cut, uncut = tmp_path / "cut", tmp_path / "uncut"
     assert command(*request(task, optimizer, uncut), text_dir=text_dir).code == 0
     generator = random.Random(f"{task} {optimizer}")
-    moments = sorted(generator.sample(range(1, int(0.8 * SIZES[task])), NUM_KILLS))
+    moments = sorted(generator.sample(range(1, int(0.5 * SIZES[task])), NUM_KILLS))
     for number, moment in enumerate(moments):
         before = saved_step(cut)
         output = tmp_path / f"out{number}"
