@@ -124,6 +124,12 @@ def dtype_name(dtype: torch.dtype | str, name: str, allowed: Iterable[str] = DTY
     return text
 
 
+def constructor_options(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Options of a constructor from its `locals()`: all but self, the parameters and the model."""
+    others = ("self", "__class__", "params", "model")
+    return {name: value for name, value in arguments.items() if name not in others}
+
+
 class PreconditionedOptimizer(torch.optim.Optimizer, ABC):
     """Abstract base of our optimizers: a `torch.optim.Optimizer` with the full contract.
 

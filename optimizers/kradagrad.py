@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.base import require, require_choice, require_flag
+from optimizers.base import constructor_options, require, require_choice, require_flag
 from optimizers.kronecker.buckets import Batch, Bucket, Piece
 from optimizers.kronecker.inverse_factors import InverseFactorOptimizer
 from optimizers.linalg.blocking import merge_shape
@@ -161,39 +161,7 @@ class KrADagrad(InverseFactorOptimizer):
         root_dtype: torch.dtype | str = torch.float32,
         apply_dtype: torch.dtype | str = torch.float32,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "momentum_rule": momentum_rule,
-            "weight_decay": weight_decay,
-            "weight_decay_rule": weight_decay_rule,
-            "damping": damping,
-            "floor": floor,
-            "root_shift": root_shift,
-            "initial_scale": initial_scale,
-            "beta2": beta2,
-            "ceiling": ceiling,
-            "t_rule": t_rule,
-            "norm_iterations": norm_iterations,
-            "schedule": schedule,
-            "woodbury": woodbury,
-            "first_block_only": first_block_only,
-            "update_freq": update_freq,
-            "start_step": start_step,
-            "start_rule": start_rule,
-            "root_schedule": "from_first",
-            "exponent": exponent,
-            "root_method": root_method,
-            "block_size": block_size,
-            "merge_dims": merge_dims,
-            "graft": graft,
-            "graft_eps": graft_eps,
-            "graft_beta2": graft_beta2,
-            "statistics_dtype": statistics_dtype,
-            "root_dtype": root_dtype,
-            "apply_dtype": apply_dtype,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, {**constructor_options(locals()), "root_schedule": "from_first"})
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from optimizers.base import DTYPES
+from optimizers.base import DTYPES, constructor_options
 from optimizers.kronecker.base import KroneckerOptimizer
 from optimizers.kronecker.buckets import Batch
 from optimizers.linalg.kron import add_gram_, unfoldings
@@ -102,32 +102,7 @@ class Shampoo(KroneckerOptimizer):
         root_dtype: torch.dtype | str = torch.float32,
         apply_dtype: torch.dtype | str = torch.float32,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "momentum_rule": momentum_rule,
-            "weight_decay": weight_decay,
-            "weight_decay_rule": weight_decay_rule,
-            "damping": damping,
-            "floor": floor,
-            "initial_scale": initial_scale,
-            "beta2": beta2,
-            "update_freq": update_freq,
-            "start_step": start_step,
-            "start_rule": start_rule,
-            "root_schedule": root_schedule,
-            "exponent": exponent,
-            "root_method": root_method,
-            "block_size": block_size,
-            "merge_dims": merge_dims,
-            "graft": graft,
-            "graft_eps": graft_eps,
-            "graft_beta2": graft_beta2,
-            "statistics_dtype": statistics_dtype,
-            "root_dtype": root_dtype,
-            "apply_dtype": apply_dtype,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, constructor_options(locals()))
 
     def _exponent(self, num_modes: int, options: dict[str, Any]) -> float:
         return -(options["exponent"] or 1 / (2 * num_modes))
