@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
 import statistics
 import sys
 import time
@@ -92,11 +91,11 @@ def bench_step(d: int, num_rounds: int) -> bool:
 
 def bench_torchzero(d: int, num_rounds: int) -> bool:
     """Compare with torchzero's GGT, both with full windows."""
-    if importlib.util.find_spec("torchzero") is None:
-        print("torchzero: not installed, comparison left out")
+    try:
+        import torchzero
+    except ImportError as error:  # itself, or a package that it needs
+        print(f"torchzero: not installed ({error}), comparison left out")
         return True
-    import torchzero
-
     ours, _ = filled(d)
     x = parameter(d)
     module = torchzero.m.GGT(history_size=WINDOW)
