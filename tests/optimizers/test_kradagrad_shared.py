@@ -42,7 +42,10 @@ def run(cls, starts, grads, **options):
 
 def compare(cls, grads, close, equations, **options):
     ours, optimizer = run(cls, STARTS, grads, block_size=BLOCK, **FLOAT64, **options)
-    due = lambda t: (t - 1) % options["update_freq"] == 0  # noqa: E731
+
+    def due(t):
+        return (t - 1) % options["update_freq"] == 0
+
     theirs = EQUATIONS[cls](STARTS, grads, lr=0.1, block_size=BLOCK, due=due, **equations)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, **close)

@@ -76,7 +76,10 @@ def test_a_mean_iteration_has_its_part_of_each_renewal():
 
 def test_rows_are_written(monkeypatch, tmp_path, capsys):
     run = bench_iterations.bench
-    small = lambda found, rounds, depth, *rest: run(found, 1, 8, 2, CPU)  # noqa: E731
+
+    def small(found, *sizes):
+        return run(found, 1, 8, 2, CPU)
+
     monkeypatch.setattr(bench_iterations, "bench", small)
     assert bench_iterations.main(["--out", str(tmp_path)]) in (0, 1)
     with (tmp_path / "iterations_cpu.csv").open() as file:
