@@ -17,14 +17,15 @@ class Batch:
     """One batch and its place in the run.
 
     Args:
-        inputs: what the model is given; None where the loss needs no data.
+        inputs: what the model is given, several tensors as a tuple; None where the loss needs no
+            data.
         targets: what its output is compared with; None where there is none.
         epoch: number of the epoch, from 0.
         index: position of the batch in the epoch, from 0.
         num_samples: samples in the batch; the loss is their mean.
     """
 
-    inputs: Tensor | None
+    inputs: Tensor | tuple[Tensor, ...] | None
     targets: Tensor | None
     epoch: int
     index: int

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tasks.base import Batch
+from tasks.seeding import seeded
 
 # (value, gradient (d,), Hessian (d, d)) at a point (d,)
 Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -105,14 +105,8 @@ class SampleBatches:
             if start == 0:
                 yield Batch(self.inputs, self.targets, epoch, 0, num_samples)
             return
-        order = torch.randperm(num_samples, generator=epoch_generator(self.seed, epoch))
+        order = torch.randperm(num_samples, generator=seeded(self.seed, epoch))
         order = order.to(self.inputs.device)
         for index in range(start, len(self)):
             chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
             yield Batch(self.inputs[chosen], self.targets[chosen], epoch, index, len(chosen))
-
-
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """Make the generator of one epoch; different (seed, epoch) give unrelated streams."""
-    mixed = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint32)[0]
-    return torch.Generator().manual_seed(int(mixed))
