@@ -248,7 +248,8 @@ def run_stages(cfg: DictConfig, typed: list[str]) -> str:
     from runners.experiment import command_line, make_plan, run_experiment
     from runners.pool import list_overrides, run_requests
 
-    score = instantiate(cfg.experiment.search.score)
+    search = cfg.experiment.search
+    score = instantiate(search.score) if search else None
     extra, command = command_line(typed)
     plan = make_plan(OmegaConf.to_container(cfg.experiment, resolve=True), score, extra)
     if cfg.dry_run:
@@ -266,7 +267,7 @@ def run_stages(cfg: DictConfig, typed: list[str]) -> str:
         Path(cfg.runs_dir),
         lambda requests, stage: run_requests(compose_and_run, plan, requests, stage),
         command=command,
-        rule=score.rule,
+        rule=score.rule if score else "",
     )
     path = Path(cfg.runs_dir) / "experiments" / f"{plan.name}.json"
     return report.announce_experiment(index, path)

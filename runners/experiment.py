@@ -1,6 +1,7 @@
 """Experiments in two stages: a search that chooses hyperparameters, then fresh seeds with them.
 
-Every method of a case gets the same number of trials. The choice is kept beside the records, in
+Every method of a case gets the same number of trials; without a search, each has the values that
+its configuration gives. The choice is kept beside the records, in
 `<runs_dir>/experiments/<name>.json`; runs that are there already are not made again, so an
 experiment that was cut off goes on when the same command is given.
 """
@@ -42,11 +43,11 @@ class Plan:
         grid: key -> values, for methods without their own.
         search_seeds, final_seeds: disjoint, so that nothing is tuned on what is reported.
         search_overrides, final_overrides: overrides of one stage.
-        score: run folder -> number, lower is better.
+        score: run folder -> number, lower is better; None where nothing is searched.
         extra: overrides from the command line, which win.
     Raises:
-        ValueError: if the methods' numbers of trials differ, the stages share a seed, or the
-            command line sets a seed.
+        ValueError: if the methods' numbers of trials differ, the stages share a seed, a grid is
+            given and not searched, or the command line sets a seed.
     """
 
     name: str
@@ -58,11 +59,15 @@ class Plan:
     final_seeds: Sequence[int]
     search_overrides: Overrides
     final_overrides: Overrides
-    score: Callable[[Path], float]
+    score: Callable[[Path], float] | None
     extra: Overrides
 
     def __post_init__(self):
         budgets = {method: len(points(grid)) for method, grid in self.grids.items()}
+        if not self.search_seeds and set(budgets.values()) != {1}:
+            raise ValueError(
+                f"experiment {self.name}: a grid must come with search.seeds, got trials {budgets}"
+            )
         if len(set(budgets.values())) > 1:
             raise ValueError(f"experiment {self.name}: methods differ in trials: {budgets}")
         if "seed" in self.extra:
@@ -113,11 +118,12 @@ class Plan:
 
 
 def make_plan(
-    experiment: Mapping[str, Any], score: Callable[[Path], float], extra: Overrides
+    experiment: Mapping[str, Any], score: Callable[[Path], float] | None, extra: Overrides
 ) -> Plan:
-    """A plan from the plain data of an experiment's YAML."""
+    """A plan from the plain data of an experiment's YAML; `search: null` searches nothing."""
+    search = experiment["search"] or {"seeds": []}
     methods = {name: dict(entry) for name, entry in experiment["methods"].items()}
-    default = experiment["search"].get("grid", {})
+    default = search.get("grid", {})
     grids = {name: entry.pop("grid", default) for name, entry in methods.items()}
     return Plan(
         name=experiment["name"],
@@ -125,9 +131,9 @@ def make_plan(
         cases={name: dict(entry) for name, entry in experiment["cases"].items()},
         methods=methods,
         grids=grids,
-        search_seeds=list(experiment["search"]["seeds"]),
+        search_seeds=list(search["seeds"]),
         final_seeds=list(experiment["final"]["seeds"]),
-        search_overrides=dict(experiment["search"].get("overrides", {})),
+        search_overrides=dict(search.get("overrides", {})),
         final_overrides=dict(experiment["final"].get("overrides", {})),
         score=score,
         extra=extra,
@@ -230,7 +236,8 @@ def choose(plan: Plan, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The point of least mean score over the search seeds, for each case and method.
 
     A point at which a trial diverged or failed is not eligible. `at_edge` says that the choice
-    is the first or last value of its grid, so that a better one may lie outside.
+    is the first or last value of its grid, so that a better one may lie outside. Without a search
+    there is one point, and no score.
 
     Raises:
         ValueError: if no point of a method is eligible.
@@ -238,6 +245,10 @@ def choose(plan: Plan, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     choices = []
     for case, method in itertools.product(plan.cases, plan.methods):
         grid = plan.grids[method]
+        if not plan.search_seeds:
+            (values,) = points(grid)
+            choices.append(chosen(case, method, values))
+            continue
         mine = [t for t in trials if (t["case"], t["method"]) == (case, method)]
         scored = []
         for values in points(grid):
@@ -251,14 +262,24 @@ def choose(plan: Plan, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
             len(options) > 1 and values[key] in (options[0], options[-1])
             for key, options in grid.items()
         )
-        choices.append(
-            {
-                "case": case,
-                "method": method,
-                "values": values,
-                "score": score,
-                "num_trials": len(mine),
-                "at_edge": edge,
-            }
-        )
+        choices.append(chosen(case, method, values, score, len(mine), edge))
     return choices
+
+
+def chosen(
+    case: str,
+    method: str,
+    values: Overrides,
+    score: float | None = None,
+    num_trials: int = 0,
+    at_edge: bool = False,
+) -> dict[str, Any]:
+    """A choice's line in the index."""
+    return {
+        "case": case,
+        "method": method,
+        "values": values,
+        "score": score,
+        "num_trials": num_trials,
+        "at_edge": at_edge,
+    }

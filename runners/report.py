@@ -80,7 +80,7 @@ def announce_experiment(index: dict[str, Any], path: Path) -> str:
             c["case"],
             c["method"],
             ", ".join(f"{k}={v}" for k, v in c["values"].items()),
-            f"{c['score']:.4g}",
+            "not tuned" if c["score"] is None else f"{c['score']:.4g}",
             str(c["num_trials"]),
             "at the edge of its grid" if c["at_edge"] else "",
         ]

@@ -82,6 +82,25 @@ def test_nothing_is_tuned_on_what_is_reported():
         plan_of(final={"seeds": [0, 101]})
 
 
+def test_without_a_search_each_method_has_its_own_values(tmp_path):
+    methods = {"sgd": {"optimizer": "sgd", "optimizer.lr": 7}, "adam": {"optimizer": "adam"}}
+    plan = make_plan(yaml_of(search=None, methods=methods), None, {"optimizer.lr": 2})
+    asked = []
+
+    def run_all(requests, stage):
+        asked.append((stage, len(requests)))
+        return [answer(request) for request in requests]
+
+    index = run_experiment(plan, tmp_path, run_all, "", "")
+    assert asked == [("search", 0), ("final", 8)]
+    assert index["status"] == "finished" and index["trials"] == []
+    assert {(c["score"], c["num_trials"], c["at_edge"]) for c in index["choice"]} == {
+        (None, 0, False)
+    }
+    with pytest.raises(ValueError, match=r"a grid must come with search.seeds"):
+        plan_of(search=None)
+
+
 def test_the_least_mean_score_is_chosen_and_kept(tmp_path):
     plan, stages = plan_of(), []
 
