@@ -65,13 +65,19 @@ def train(run: Run, surroundings) -> str:
         change = record_spectra(run, before) if watched else None
         run.writer.add("steps", (run.step, loss, lr(run), norm, run.clock.seconds, change))
         run.step += 1
-        if run.averaged is not None and run.step > settings.max_steps - task.average_last:
+        if run.averaged is not None and enters_average(run):
             run.averaged.update_parameters(model)
         if surroundings.after_step(run, loss):
             return "interrupted"
     evaluate(run)
     surroundings.after_evaluation(run)
     return "finished" if run.last is None or math.isfinite(run.last) else "diverged"
+
+
+def enters_average(run: Run) -> bool:
+    """Whether the parameters after the step just made are among those averaged at the end."""
+    left, every = run.settings.max_steps - run.step, run.task.average_every
+    return left % every == 0 and left // every < run.task.average_last
 
 
 def step_batches(

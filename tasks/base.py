@@ -82,7 +82,8 @@ class Task(abc.ABC):
         eval_splits: splits that are evaluated during training.
         clip_norm: largest norm of the gradient, cut between backward and step; None: no limit.
         early_stopping: evaluations without improvement after which a run ends; None: never.
-        average_last: number of last steps whose parameters are averaged; 0: none.
+        average_last: number of parameters that are averaged at the end; 0: none.
+        average_every: steps between them, counted back from the last step.
     Raises:
         ValueError: on a value out of range or a split that the task does not have.
     """
@@ -103,10 +104,12 @@ class Task(abc.ABC):
         clip_norm: float | None = None,
         early_stopping: int | None = None,
         average_last: int = 0,
+        average_every: int = 1,
     ) -> None:
         check_at_least("max_steps", max_steps, 1)
         check_at_least("batch_size", batch_size, 1)
         check_at_least("average_last", average_last, 0)
+        check_at_least("average_every", average_every, 1)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be > 0 or null, got {clip_norm}")
         if early_stopping is not None:
@@ -129,6 +132,7 @@ class Task(abc.ABC):
         self.clip_norm = clip_norm
         self.early_stopping = early_stopping
         self.average_last = average_last
+        self.average_every = average_every
 
     def build_model(self) -> nn.Module:
         """Build the model, seeded by `seed` alone: the global generator is neither read nor moved.
