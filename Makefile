@@ -5,7 +5,7 @@ PY := .venv/bin/python
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures test lint bench clean
+.PHONY: help setup figures test matrix lint bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ figures: $(STAMP)  ## Run what is missing, draw every figure into figures/ (FRES
 
 test: $(STAMP)  ## Run the tests (set KAPPA_DATA for those on real data)
 	KAPPA_OFFLINE=1 $(PY) -m pytest
+
+matrix: $(STAMP)  ## Run every optimizer on every task for a few steps, and write docs/matrix.md
+	$(PY) -m scripts.matrix
 
 lint: $(STAMP)  ## Check style and formatting
 	.venv/bin/ruff check .
