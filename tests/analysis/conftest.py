@@ -121,6 +121,24 @@ def write_ptb(root: Path, **manifest):
     return write_experiment(root, "ggt_fig3_bottom", final, choice)
 
 
+def write_tasks(root: Path, tasks=("first", "second")):
+    """One run a task, 100 steps of 50 an epoch, evaluated three times."""
+    final = []
+    for task in tasks:
+        target = {"metric": "accuracy", "split": "test", "direction": "max", "value": 0.9}
+        steps = [(i, 2.0 / (i + 1), 0.1, 1.0, 0.1 * i, None) for i in range(100)]
+        evals = [(i, i / 50, "test", "accuracy", 0.1 + i / 200, 0.1 * i) for i in (0, 50, 100)]
+        evals += [(0, 0.0, "train", "accuracy", 0.0, 0.0), (0, 0.0, "test", "loss", 3.0, 0.0)]
+        write_run(
+            root, task, "adam", run_id_of(task, "given", 0), {"steps": steps, "evals": evals},
+            target=target, steps_per_epoch=50, task_facts={"trivial": 0.1}, num_parameters=5,
+            data="some", scale="small", budget="full",
+            parameter_groups=[{"names": ["w"], "options": {"lr": 0.01}}],
+        )  # fmt: skip
+        final.append((task, "given", 0, task, "adam", "finished"))
+    return write_experiment(root, "tasks_small", final)
+
+
 class Maker:
     """What tests write records with."""
 
@@ -128,6 +146,7 @@ class Maker:
     experiment = staticmethod(write_experiment)
     fig2 = staticmethod(write_fig2)
     ptb = staticmethod(write_ptb)
+    tasks = staticmethod(write_tasks)
     run_id = staticmethod(run_id_of)
     num_steps = NUM_STEPS
     optimum = OPTIMUM

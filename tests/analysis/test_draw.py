@@ -17,6 +17,7 @@ def test_every_figure_is_drawn_in_every_format(make, tmp_path, capsys):
     make.fig2(tmp_path / "runs")
     make.fig2(tmp_path / "runs", "ggt_fig2_hyperplane", cases=("hyperplane",))
     make.ptb(tmp_path / "results")
+    make.tasks(tmp_path / "results")
     assert run(tmp_path) == 0
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
     assert drawn == {f"{name}.{suffix}" for name in draw.figure_names() for suffix in SUFFIXES}

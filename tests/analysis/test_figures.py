@@ -10,6 +10,7 @@ from analysis.figures import (
     ggt_fig3_bottom,
     ggt_fig4_bottom,
     ggt_fig5_bottom,
+    tasks_small,
 )
 from analysis.load import MissingRecordsError, Records
 
@@ -236,3 +237,36 @@ def test_fig5_without_spectra_names_the_command(make, records, tmp_path):
     make.fig2(tmp_path, "ggt_fig3_bottom", cases=("ptb",))
     with pytest.raises(MissingRecordsError, match="holds no spectra of ggt; make them with"):
         ggt_fig5_bottom.table(records)
+
+
+# ---------------------------------------------------------------- every task
+
+
+def test_tasks_table(make, records, tmp_path):
+    make.tasks(tmp_path)
+    data = tasks_small.table(records)
+    assert list(dict.fromkeys(data["task"])) == ["first", "second"]
+    assert set(data["curve"]) == {"loss", "accuracy, test"}
+    first = data[data["task"] == "first"]
+    target = first[first["curve"] != "loss"]
+    assert list(target["value"]) == [0.1, 0.35, 0.6] and list(target["epoch"]) == [0, 1, 2]
+    training = first[first["curve"] == "loss"].set_index("step")
+    # The mean over two of a hundred steps.
+    assert training.loc[99, "value"] == pytest.approx((2 / 100 + 2 / 99) / 2)
+    assert training.loc[99, "epoch"] == 99 / 50
+    assert set(data["lr"]) == {0.01} and set(data["trivial"]) == {0.1}
+
+
+def test_tasks_figure_has_a_panel_for_each(make, records, tmp_path):
+    make.tasks(tmp_path, [f"task{i}" for i in range(5)])
+    data = tasks_small.table(records)
+    figure = tasks_small.draw(records, data)
+    # Two axes a panel; the sixth place is empty.
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert len(panels) == 10
+    titles = [axes.get_title().splitlines()[0] for axes in panels if axes.get_title()]
+    assert titles == [f"task{i}" for i in range(5)]
+    rows = data[(data["task"] == "task0") & (data["curve"] == "loss")]
+    np.testing.assert_array_equal(panels[0].lines[0].get_ydata(), rows["value"])
+    right = next(axes for axes in panels if axes.get_ylabel() == "accuracy, test")
+    assert right.lines[1].get_ydata()[0] == 0.1  # the trivial predictor
