@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.carried import CarriedState
 from tasks.data import ptb
 from tasks.data.store import content_hash, require
-from tasks.models.lstm import State, SymbolLSTM
-
-_IGNORED = -100
-_EVAL_LENGTH = 100  # symbols a stream reads at a time: bounds memory, changes nothing else
+from tasks.data.streams import Streams, mean_loss, perplexity
+from tasks.models.lstm import SymbolLSTM
 
 
 class PTBLSTM(Task):
@@ -82,7 +80,7 @@ class PTBLSTM(Task):
         self.bptt = bptt
         self.eval_streams = eval_streams
         self.eval_chars = eval_chars
-        self.reset()
+        self._carried = CarriedState(("hidden", "cell"))
 
     def data_hash(self) -> str:
         """Hash of the three character files, from the committed list."""
@@ -101,26 +99,16 @@ class PTBLSTM(Task):
             split: torch.from_numpy(ptb.read_symbols(folder / file)).to(device)
             for split, file in zip(self.splits, ptb.CHAR_FILES, strict=True)
         }
-        text = self._text["train"]
-        length = len(text) // self.batch_size
-        if length <= self.bptt:
-            raise ValueError(
-                f"batch_size * (bptt + 1) must be <= {len(text)}, the symbols of the training "
-                f"text, got {self.batch_size} * ({self.bptt} + 1)"
-            )
-        self._streams = text[: self.batch_size * length].view(self.batch_size, length)
+        self._streams = Streams.of(self._text["train"], self.batch_size, self.bptt)
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in a pass over the streams."""
-        return (self._streams.shape[1] - 1) // self.bptt
+        return len(self._streams)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield inputs and targets (the inputs one symbol on), each (batch_size, bptt), int64."""
-        for index in range(start, self.steps_per_epoch):
-            first = index * self.bptt
-            window = self._streams[:, first : first + self.bptt + 1].long()
-            yield Batch(window[:, :-1], window[:, 1:], epoch, index, self.batch_size)
+        return self._streams.epoch(epoch, start)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy over the symbols of the batch, in nats.
@@ -128,37 +116,15 @@ class PTBLSTM(Task):
         A batch that is given again (a closure called twice) starts from the same state again;
         the next batch starts where this one ended.
         """
-        position = (batch.epoch, batch.index)
-        if position != self._position:
-            self._entering = self._leaving if batch.index > 0 else None
-            self._position = position
-        logits, state = model(batch.inputs, self._entering)
-        self._leaving = (state[0].detach(), state[1].detach())
+        logits, state = model(batch.inputs, self._carried.enter(batch))
+        self._carried.leave(state)
         return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Loss and perplexity over the whole split, summed in float64."""
         text = self._text[split][: self.eval_chars]
-        num_symbols = len(text)
-        length = -(-num_symbols // self.eval_streams)
-        missing = length * self.eval_streams - num_symbols
-        targets = F.pad(text.long(), (0, missing), value=_IGNORED).view(-1, length)
-        before = F.pad(text.long(), (1, missing - 1 if missing else -1), value=ptb.NEWLINE)
-        inputs = before.view(-1, length)
-        total = torch.zeros((), dtype=torch.float64, device=text.device)
-        state: State | None = None
-        for first in range(0, length, _EVAL_LENGTH):
-            chunk = slice(first, first + _EVAL_LENGTH)
-            logits, state = model(inputs[:, chunk], state)
-            total += F.cross_entropy(
-                logits.flatten(0, 1),
-                targets[:, chunk].flatten(),
-                ignore_index=_IGNORED,
-                reduction="sum",
-            )
-        loss = total.item() / num_symbols
-        # exp overflows at 710, where no perplexity means anything.
-        return {"loss": loss, "perplexity": math.inf if loss > 700 else math.exp(loss)}
+        loss = mean_loss(model, text, self.eval_streams, ptb.NEWLINE)
+        return {"loss": loss, "perplexity": perplexity(loss)}
 
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
@@ -169,30 +135,12 @@ class PTBLSTM(Task):
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the last batch, and the state before and after it where there is one."""
-        state: dict[str, Any] = {}
-        if self._position is not None:
-            state["epoch"], state["index"] = self._position
-        for name, pair in (("entering", self._entering), ("leaving", self._leaving)):
-            if pair is not None:
-                state[f"{name}_hidden"], state[f"{name}_cell"] = pair
-        return state
+        return self._carried.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the carried state, on the device of the text."""
-        self.reset()
-        if "epoch" in state:
-            self._position = (state["epoch"], state["index"])
-        self._entering = self._pair(state, "entering")
-        self._leaving = self._pair(state, "leaving")
-
-    def _pair(self, state: dict[str, Any], name: str) -> State | None:
-        if f"{name}_hidden" not in state:
-            return None
-        device = self._streams.device
-        return state[f"{name}_hidden"].to(device), state[f"{name}_cell"].to(device)
+        self._carried.load_state_dict(state, self._streams.symbols.device)
 
     def reset(self) -> None:
         """Forget the carried state: the next batch starts from zeros."""
-        self._position: tuple[int, int] | None = None
-        self._entering: State | None = None
-        self._leaving: State | None = None
+        self._carried.reset()
