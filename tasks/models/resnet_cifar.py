@@ -7,7 +7,6 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTHS = (16, 32, 64)
 BLOCKS_PER_DEPTH = 6  # a block has two convolutions, and there are three stages
 NORMS = ("none", "batch")
 
@@ -15,8 +14,8 @@ NORMS = ("none", "batch")
 class ResNetCIFAR(nn.Module):
     """ResNet-n of three stages without parameters in its shortcuts [He et al. 2016, section 4.2].
 
-    A 3 x 3 convolution to 16 channels, three stages of (depth - 2)/6 blocks with 16, 32 and 64
-    channels, the second and third at half the resolution of the one before, the mean over
+    A 3 x 3 convolution to `width` channels, three stages of (depth - 2)/6 blocks with 1, 2 and 4
+    times as many, the second and third at half the resolution of the one before, the mean over
     positions and a linear read-out. Convolutions have no bias. Convolutions start from Xavier's
     normal, the read-out from Xavier's uniform distribution, its bias from zero.
 
@@ -24,29 +23,33 @@ class ResNetCIFAR(nn.Module):
         depth: layers with weights, 6 k + 2.
         num_classes: width of the read-out.
         norm: what follows each convolution: "none", or "batch" for BatchNorm.
+        width: channels of the first stage.
 
     Raises:
-        ValueError: for a depth or a norm that there is not.
+        ValueError: for a depth or a norm that there is not, or a width below 1.
     """
 
-    def __init__(self, depth: int, num_classes: int, norm: str = "none") -> None:
+    def __init__(self, depth: int, num_classes: int, norm: str = "none", width: int = 16) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % BLOCKS_PER_DEPTH:
             raise ValueError(f"depth must be 6 k + 2 with k >= 1, got {depth}")
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+        if width < 1:
+            raise ValueError(f"width must be >= 1, got {width}")
         num_blocks = (depth - 2) // BLOCKS_PER_DEPTH
         layers: list[tuple[str, nn.Module]] = [
-            ("stem", _convolution(3, WIDTHS[0], 1, norm)),
+            ("stem", _convolution(3, width, 1, norm)),
             ("stem_relu", nn.ReLU()),
         ]
-        channels = WIDTHS[0]
-        for stage, width in enumerate(WIDTHS, start=1):
+        channels = width
+        for stage in (1, 2, 3):
             blocks = []
             for index in range(num_blocks):
                 stride = 2 if stage > 1 and index == 0 else 1
-                blocks.append(_Block(channels, width, stride, norm))
-                channels = width
+                wanted = width * 2 ** (stage - 1)
+                blocks.append(_Block(channels, wanted, stride, norm))
+                channels = wanted
             layers.append((f"stage{stage}", nn.Sequential(*blocks)))
         layers += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
         self.features = nn.Sequential(OrderedDict(layers))

@@ -1,0 +1,196 @@
+"""Classification of small images that lie in memory: MNIST, CIFAR-10 and CIFAR-100."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.data import images
+from tasks.data.arrays import load_images
+from tasks.data.store import content_hash, require
+
+
+class ImageClassification(Task):
+    """Tell the class of an image, by cross-entropy.
+
+    The images lie as bytes on the device. Each epoch visits all training images in a fresh order;
+    a batch is gathered, cropped, mirrored, made floating point and normalised as a whole, and is a
+    function of (seed, epoch, index) alone. The last batch of an epoch is smaller, as in the
+    papers' code, unless `drop_last`.
+
+    Evaluation takes images as they are, with neither crops nor mirror images, and the loss
+    without label smoothing; "train" stands for the first `eval_train` training images, so that
+    training losses are comparable between steps. Metrics: loss in nats, summed in float64, and
+    accuracy, a fraction.
+
+    Args:
+        data_dir: folder of the data sets.
+        model: makes the model, (batch, channels, height, width) -> logits (batch, classes); called
+            without arguments.
+        mean, std: of each channel, of pixels between 0 and 1, for the normalisation.
+        pad: zero pixels put around an image before a random crop back to its size; 0: no crop.
+        flip: mirror every other training image on average.
+        label_smoothing: share of the target that is spread over all classes, torch's meaning.
+        eval_batch_size: images at a time in evaluation; bounds memory, changes only rounding.
+        eval_train: training images that evaluation on "train" takes; None: all.
+        drop_last: leave out the images that do not fill a batch.
+        num_train, num_test: images of each split that are there at all, the first ones; None for
+            all, a number only at scale=smoke.
+    Raises:
+        ValueError: on an option out of range.
+    """
+
+    splits = images.SPLITS
+
+    def __init__(
+        self,
+        *,
+        data_dir: str,
+        model: Callable[[], nn.Module],
+        mean: Sequence[float],
+        std: Sequence[float],
+        pad: int,
+        flip: bool,
+        label_smoothing: float,
+        eval_batch_size: int,
+        eval_train: int | None,
+        drop_last: bool = False,
+        num_train: int | None = None,
+        num_test: int | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        check_choice("data", self.data, tuple(images.SETS))
+        check_at_least("pad", pad, 0)
+        sizes = {"eval_train": eval_train, "num_train": num_train, "num_test": num_test}
+        for name, value in {**sizes, "eval_batch_size": eval_batch_size}.items():
+            if value is not None or name == "eval_batch_size":
+                check_at_least(name, value, 1)
+        for name, value in {"flip": flip, "drop_last": drop_last}.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, got {value}")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be >= 0 and < 1, got {label_smoothing}")
+        self.set = images.SETS[self.data]
+        for name, values in {"mean": mean, "std": std}.items():
+            if len(values) != self.set.num_channels:
+                raise ValueError(
+                    f"{name} must have a number for each of the {self.set.num_channels} channels "
+                    f"of {self.data}, got {list(values)}"
+                )
+        if not min(std) > 0:
+            raise ValueError(f"std must be > 0, got {list(std)}")
+        self.data_dir = data_dir
+        self.model = model
+        self.mean = mean
+        self.std = std
+        self.pad = pad
+        self.flip = flip
+        self.label_smoothing = label_smoothing
+        self.eval_batch_size = eval_batch_size
+        self.eval_train = eval_train
+        self.drop_last = drop_last
+        self.num_images = {"train": num_train, "test": num_test}
+
+    def data_hash(self) -> str:
+        """Hash of the images and labels of both splits."""
+        return content_hash(self.data, images.FILES)
+
+    def make_model(self) -> nn.Module:
+        """The model that the configuration names, with its own initial values."""
+        return self.model()
+
+    def setup(self, device: torch.device | str, dtype: torch.dtype) -> None:
+        """Verify and read the set; images become `dtype` batch by batch.
+
+        Raises:
+            DataError: if a file is missing or damaged.
+            ValueError: if the model does not take these images or tell these classes apart, or
+                if no batch can be filled.
+        """
+        folder = require(self.data, self.data_dir, images.FILES)
+        shape, num_classes = self.set.image_shape, self.set.num_classes
+        self._pixels, self._labels = {}, {}
+        for split, number in self.num_images.items():
+            pixels, labels = load_images(folder, split, shape, num_classes)
+            pixels, labels = torch.as_tensor(pixels[:number]), torch.as_tensor(labels[:number])
+            self._pixels[split] = pixels.view(*pixels.shape[:3], -1).to(device)
+            self._labels[split] = labels.to(device, torch.int64)
+        self._normalization = images.Normalization.of(self.mean, self.std, device, dtype)
+        self._train = images.ImageBatches(
+            self._pixels["train"],
+            self._labels["train"],
+            self._normalization,
+            batch_size=self.batch_size,
+            drop_last=self.drop_last,
+            pad=self.pad,
+            flip=self.flip,
+            seed=self.seed,
+        )
+        if not len(self._train):
+            raise ValueError(
+                f"batch_size must be <= {len(self._labels['train'])}, the training images, where "
+                f"drop_last is true, got {self.batch_size}"
+            )
+        self._check_model()
+
+    def _check_model(self) -> None:
+        """Try the model on one image, so that one that does not fit the set is refused early."""
+        height, width = self.set.image_shape[:2]
+        shape = (1, self.set.num_channels, height, width)
+        expected = (1, self.set.num_classes)
+        try:
+            with torch.no_grad():
+                found = tuple(self.build_model().eval()(torch.zeros(shape)).shape)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"model must take images of {self.data}, got: {reason}") from error
+        if found != expected:
+            raise ValueError(
+                f"model must give {expected[1]} logits an image of {self.data}, got shape {found}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, a smaller last one included unless `drop_last`."""
+        return len(self._train)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield images (batch, channels, height, width) and their labels (batch,), int64."""
+        return self._train.epoch(epoch, start)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross-entropy, in nats."""
+        logits = model(batch.inputs)
+        return F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
+
+    def measure(self, model: nn.Module, split: str) -> dict[str, float]:
+        """Loss and accuracy over the split, the loss summed in float64."""
+        pixels, labels = self._pixels[split], self._labels[split]
+        if split == "train":
+            pixels, labels = pixels[: self.eval_train], labels[: self.eval_train]
+        total = torch.zeros((), dtype=torch.float64, device=labels.device)
+        correct = torch.zeros((), dtype=torch.int64, device=labels.device)
+        size = self.eval_batch_size
+        for chunk, wanted in zip(pixels.split(size), labels.split(size), strict=True):
+            logits = model(self._normalization(chunk)).double()
+            total += F.cross_entropy(logits, wanted, reduction="sum")
+            correct += (logits.argmax(1) == wanted).sum()
+        return {"loss": total.item() / len(labels), "accuracy": correct.item() / len(labels)}
+
+    @contextlib.contextmanager
+    def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
+        """A sample is one image.
+
+        Where the model normalises by the batch, a sample's gradient is that with the batch's mean
+        and variance held, as the papers' code takes it.
+        """
+        count = batch.num_samples
+        weights = torch.full((count,), 1 / count, device=batch.targets.device)
+        yield CurvatureInfo(count, 0, weights)
