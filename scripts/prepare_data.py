@@ -1,9 +1,9 @@
-"""Fetch a data set from its official source into the prepared layout.
+"""Bring a data set into the prepared layout, from its official source or from files you have.
 
-    python -m scripts.prepare_data NAME [--data-dir DIR]
+    python -m scripts.prepare_data NAME [--from PATH] [--data-dir DIR]
 
-Verified against the committed checksums; goes on where an earlier attempt was cut. Exit status 2
-with one line when the set cannot be had.
+Verified against the committed checksums, or listed where the project knows none; goes on where an
+earlier attempt was cut. Exit status 2 with one line when the set cannot be had.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.prepare_data",
-        description="Fetch a data set from its official source, verified.",
+        description="Bring a data set, verified, into the layout that the tasks read.",
     )
     parser.add_argument("name", metavar="NAME", help="the data set, for example ptb")
+    parser.add_argument(
+        "--from",
+        dest="originals",
+        metavar="PATH",
+        help="the original file or archive, or the folder that holds them; without it they are "
+        "fetched from the official source",
+    )
     parser.add_argument(
         "--data-dir",
         default=os.environ.get("KAPPA_DATA") or "data",
@@ -31,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        folder = fetch(options.name, options.data_dir)
+        folder = fetch(options.name, options.data_dir, originals=options.originals)
     except DataError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,32 +1,111 @@
-"""Resumable download and safe extraction of archives."""
+"""Original files: the user's own, or a resumable download; safe extraction of archives."""
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import functools
 import hashlib
 import http.client
+import lzma
 import shutil
+import stat
 import sys
 import tarfile
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from tasks.data.store import DataError
+from tasks.data.store import ORIGINALS, DataError
 
+# What damaged archives raise, of whatever format; a zip that is encrypted is a RuntimeError.
+ARCHIVE_ERRORS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
 _BLOCK = 1 << 16
 _TIMEOUT_SECONDS = 30
 
 
-def download(url: str, path: Path, md5: str) -> None:
+@dataclass(frozen=True)
+class Original:
+    """A file of the official source, with the checksum its publisher or its users quote.
+
+    Args:
+        name: of the file, as users know it.
+        md5, sha256: one of them, in hexadecimal.
+    """
+
+    name: str
+    url: str
+    md5: str = ""
+    sha256: str = ""
+
+
+def obtain(original: Original, folder: Path, originals: Path | None = None) -> Path:
+    """Give the path of an original file: the user's where `originals` is given, else fetched.
+
+    A fetched file lies in a hidden folder below `folder`, which goes when the set is complete. A
+    user's file is not held to the checksum: its reader and the prepared files' list check it.
+
+    Args:
+        folder: the one that is being prepared.
+        originals: the file itself, or a folder in which it lies, directly or one level down.
+    Raises:
+        DataError: if the file is not there, or cannot be fetched.
+    """
+    if originals is not None:
+        return find_file(originals, original.name)
+    path = folder / ORIGINALS / original.name
+    path.parent.mkdir(exist_ok=True)
+    try:
+        download(original.url, path, original.md5, original.sha256)
+    finally:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # nothing has arrived
+    return path
+
+
+def find_file(originals: Path, *names: str) -> Path:
+    """Find the first of some files in what the user gave, directly or one folder down.
+
+    Args:
+        originals: a folder, or a file, which is taken whatever its name.
+    Raises:
+        DataError: if there is none of them.
+    """
+    if originals.is_file():
+        return originals
+    for name in names:
+        for path in (originals / name, *sorted(originals.glob(f"*/{name}"))):
+            if path.is_file():
+                return path
+    raise DataError(f"{originals} must hold {' or '.join(names)}, which it does not")
+
+
+def download(url: str, path: Path, md5: str = "", sha256: str = "") -> None:
     """Fetch a file over HTTP, going on where an earlier attempt was cut.
 
-    What has arrived lies in `<path>.part` until it is complete and its MD5 is right.
+    What has arrived lies in `<path>.part` until it is complete and its checksum is right.
 
+    Args:
+        md5, sha256: checksum in hexadecimal; one of them must be given.
     Raises:
         DataError: if the source cannot be reached or the file is not the one expected.
     """
-    if path.is_file() and _md5(path) == md5:
+    assert md5 or sha256, "nothing is taken unverified"
+    kind, expected = ("SHA-256", sha256) if sha256 else ("MD5", md5)
+    if path.is_file() and checksum(path, kind) == expected:
         return
     part = path.with_name(path.name + ".part")
     complete = False
@@ -40,41 +119,64 @@ def download(url: str, path: Path, md5: str) -> None:
         # After a cut the next attempt goes on; an attempt that brought nothing ends it.
         if not complete and _size(part) <= before:
             raise DataError(f"cannot fetch {url}: {reason}")
-    found = _md5(part)
-    if found != md5:
+    found = checksum(part, kind)
+    if found != expected:
         part.unlink()
-        raise DataError(f"{url} has MD5 {found}, expected {md5}")
+        raise DataError(f"{url} has {kind} {found}, expected {expected}")
     part.replace(path)
 
 
+def checksum(path: Path, kind: str) -> str:
+    """MD5 or SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256() if kind == "SHA-256" else hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def extract(archive: Path, folder: Path, pattern: str) -> list[Path]:
-    """Extract the regular files of a tar archive that match a pattern, flat, into a folder.
+    """Extract the regular files of a tar or zip archive that match a pattern, flat, into a folder.
+
+    Links, devices and folders are not extracted.
 
     Args:
         pattern: of the members' paths, `*` as in a shell; a leading "./" does not count.
     Returns:
         The files written.
     Raises:
-        DataError: if it is no tar archive, or a member of it would leave the folder.
+        DataError: if it is no whole archive, or a member of it would leave the folder.
     """
     written = []
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise DataError(f"{archive.name} is refused: {member.name} leaves the folder")
-                if not member.isfile() or not fnmatch.fnmatchcase(str(name), pattern):
-                    continue
-                target = folder / name.name
-                source = tar.extractfile(member)
-                assert source is not None
-                with source, target.open("wb") as stream:
-                    shutil.copyfileobj(source, stream)
-                written.append(target)
-    except (tarfile.TarError, EOFError, OSError) as error:
+        for member, source in _members(archive):
+            name = PurePosixPath(member)
+            if name.is_absolute() or ".." in name.parts or "\\" in member:
+                raise DataError(f"{archive.name} is refused: {member} leaves the folder")
+            if source is None or not fnmatch.fnmatchcase(str(name), pattern):
+                continue
+            target = folder / name.name
+            with source() as reader, target.open("wb") as stream:
+                shutil.copyfileobj(reader, stream)
+            written.append(target)
+    except (*ARCHIVE_ERRORS, OSError) as error:
         raise DataError(f"cannot extract {archive.name}: {error}") from error
     return written
+
+
+def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
+    """Names in an archive, each with what opens it; None for whatever is no regular file."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as package:
+            for info in package.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                regular = not info.is_dir() and kind in (0, stat.S_IFREG)
+                yield info.filename, functools.partial(package.open, info) if regular else None
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            opener = functools.partial(tar.extractfile, member) if member.isfile() else None
+            yield member.name, opener
 
 
 def _continue(url: str, part: Path) -> bool:
@@ -116,14 +218,6 @@ def _copy(response: http.client.HTTPResponse, part: Path, have: int, total: int 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

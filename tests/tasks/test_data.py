@@ -234,7 +234,11 @@ def test_the_content_hash_follows_the_content(source):
 
 
 def test_the_command_fetches_once(server, source, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare_data, "fetch", lambda name, folder: fetch(name, folder, source))
+    monkeypatch.setattr(
+        prepare_data,
+        "fetch",
+        lambda name, folder, originals: fetch(name, folder, source, originals),
+    )
     assert prepare_data.main(["ptb", "--data-dir", str(tmp_path)]) == 0
     assert prepare_data.main(["ptb", "--data-dir", str(tmp_path)]) == 0
     assert len(server.requests) == 1
