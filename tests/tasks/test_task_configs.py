@@ -1,11 +1,12 @@
 """Every task's YAML composes, alone and with what each scale changes, and instantiates."""
 
+import functools
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from tasks.base import Target, Task
 
@@ -14,15 +15,11 @@ NAMES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 SCALES = ("smoke", "small", "paper")
 
 
+@functools.cache
 def compose(name, scale):
-    config = OmegaConf.create({"seed": 5, "data_dir": "data"})
-    config.task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
-    change = CONF / "scale" / scale / "task" / f"{name}.yaml"
-    if change.is_file():
-        # As Hydra does: a key that the task does not have is an error.
-        OmegaConf.set_struct(config.task, True)
-        config.task = OmegaConf.merge(config.task, OmegaConf.load(change))
-    return config.task
+    overrides = [f"task={name}", f"scale={scale}", "seed=5", "data_dir=data"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("config", overrides).task
 
 
 def test_there_are_tasks():
