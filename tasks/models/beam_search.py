@@ -1,0 +1,131 @@
+"""Beam search for the best continuation, in batches of sentences."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks.models.transformer import KeysValues, Memory, Transformer
+
+
+class Decoder(Protocol):
+    """A model in the midst of writing: `beam` hypotheses (rows) for each of its sentences."""
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Append a token to each row; log-probabilities of the next, (rows, vocab_size)."""
+        ...
+
+    def select(self, rows: Tensor, sentences: Tensor) -> None:
+        """Keep these rows, in this order, which belong to these of the sentences."""
+        ...
+
+
+class TransformerDecoder:
+    """A `Transformer` in the midst of writing; what it has read is kept as keys and values."""
+
+    def __init__(self, model: Transformer, source: Tensor) -> None:
+        self._model = model
+        self._memory = model.encode(source)
+        self._past: list[KeysValues] | None = None
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        hidden, self._past = self._model.decode(tokens[:, None], self._memory, self._past)
+        return F.log_softmax(self._model.readout(hidden[:, 0]), dim=1)
+
+    def select(self, rows: Tensor, sentences: Tensor) -> None:
+        assert self._past is not None
+        self._past = [(keys[rows], values[rows]) for keys, values in self._past]
+        memory = self._memory
+        if len(sentences) < len(memory.mask):
+            kept = [(keys[sentences], values[sentences]) for keys, values in memory.keys_values]
+            self._memory = Memory(kept, memory.mask[sentences])
+
+
+def beam_search(
+    decoder: Decoder,
+    max_lengths: Tensor,
+    *,
+    beam: int,
+    end: int,
+    banned: tuple[int, ...] = (),
+    length_penalty: float = 1.0,
+) -> list[list[int]]:
+    """The best hypothesis found for each sentence, by log-probability / length^length_penalty.
+
+    As in fairseq: of the 2 * beam best continuations of a sentence's live hypotheses, those that
+    end and are among the first `beam` are finished, and the first `beam` of the others live on; a
+    sentence is done when `beam` hypotheses are finished or the longest length is reached, where
+    the end is forced. The end token begins each hypothesis and counts in its length. beam=1 is
+    greedy search; a beam as wide as there are hypotheses is exhaustive search.
+
+    Args:
+        decoder: given num_sentences * beam rows from its first step on.
+        max_lengths: longest hypothesis of each sentence with its end, shape (num_sentences,).
+        beam: hypotheses kept.
+        end: number of the token that ends a sentence.
+        banned: tokens never written.
+        length_penalty: > 0 favours long hypotheses.
+    Returns:
+        Tokens of each sentence's hypothesis, without the end.
+    """
+    device, num_sentences = max_lengths.device, len(max_lengths)
+    longest = int(max_lengths.max())
+    forbidden = torch.tensor(banned, dtype=torch.int64, device=device)
+    best = torch.full((num_sentences,), -torch.inf, device=device)
+    written = torch.full((num_sentences, longest), end, device=device)
+    alive = torch.arange(num_sentences, device=device)  # sentences that are not done
+    num_finished = torch.zeros_like(alive)
+    tokens = torch.full((num_sentences, beam, 1), end, device=device)
+    for length in range(1, longest + 1):
+        steps = decoder.advance(tokens[:, :, -1].flatten()).unflatten(0, (-1, beam))
+        if length == 1:  # all rows are alike: one hypothesis lives
+            totals = torch.full_like(steps[:, :, 0], -torch.inf)
+            totals[:, 0] = 0.0
+            best = best.to(totals)
+        candidates = totals[..., None] + _allowed(steps, forbidden, end, max_lengths == length)
+        totals, parents, nexts = _best(candidates, 2 * beam)
+
+        ended = (nexts == end) & totals.isfinite()
+        ends = torch.where(ended, totals / length**length_penalty, -torch.inf)[:, :beam]
+        score, rank = ends.max(1)
+        better = score > best[alive]
+        best[alive[better]] = score[better]
+        found = tokens[better, parents[better, rank[better]], 1:]
+        written[alive[better]] = F.pad(found, (0, longest - found.shape[1]), value=end)
+        num_finished += ended[:, :beam].sum(1)
+
+        # Stable, so that what does not end stays in the order of its totals.
+        live = (nexts == end).int().argsort(dim=1, stable=True)[:, :beam]
+        totals, parents, nexts = (x.gather(1, live) for x in (totals, parents, nexts))
+        going = ((num_finished < beam) & (max_lengths > length)).nonzero()[:, 0]
+        if len(going) == 0:
+            break
+        totals, parents, nexts = totals[going], parents[going], nexts[going]
+        decoder.select((going[:, None] * beam + parents).flatten(), going)
+        history = tokens[going].gather(1, parents[..., None].expand(-1, -1, length))
+        tokens = torch.cat([history, nexts[..., None]], dim=2)
+        alive, num_finished, max_lengths = alive[going], num_finished[going], max_lengths[going]
+    return [row[: row.index(end)] if end in row else row for row in written.tolist()]
+
+
+def _allowed(steps: Tensor, forbidden: Tensor, end: int, last: Tensor) -> Tensor:
+    """Log-probabilities (n, beam, vocab_size) without what may not be written.
+
+    Args:
+        last: sentences that must end now, shape (n,).
+    """
+    steps = steps.index_fill(2, forbidden, -torch.inf)
+    only_end = torch.full_like(steps, -torch.inf)
+    only_end[:, :, end] = steps[:, :, end]
+    return torch.where(last[:, None, None], only_end, steps)
+
+
+def _best(candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Totals, parents and tokens of the best of (n, beam, vocab_size), best first, (n, count)."""
+    vocab_size = candidates.shape[2]
+    flat = candidates.flatten(1)
+    totals, indices = flat.topk(min(count, flat.shape[1]), dim=1)
+    return totals, indices // vocab_size, indices % vocab_size
