@@ -83,7 +83,7 @@ def source(server, tmp_path, monkeypatch):
     monkeypatch.delenv("KAPPA_OFFLINE", raising=False)
     prepare = ptb.prepare
     md5 = hashlib.md5(ARCHIVE).hexdigest()
-    monkeypatch.setattr(ptb, "prepare", lambda folder: prepare(folder, server.url, md5))
+    monkeypatch.setattr(ptb, "prepare", lambda folder: prepare(folder, None, server.url, md5))
     checksums = tmp_path / "checksums.sha256"
     lines = (f"{hashlib.sha256(data).hexdigest()}  ptb/{name}" for name, data in FILES.items())
     checksums.write_text("\n".join(lines) + "\n")
