@@ -18,6 +18,7 @@ from unittest import mock
 import torch
 
 from runners import checkpoint, records
+from tests.fake_sets import standing_in
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -33,17 +34,14 @@ class Result:
 
 
 @contextlib.contextmanager
-def as_command(arguments: tuple[str, ...], text_dir: Path | None) -> Iterator[None]:
+def as_command(arguments: tuple[str, ...], sets_dir: Path | None) -> Iterator[None]:
     """The process's state as `python run.py <arguments>` finds it, put back afterwards."""
-    import tasks.ptb_lstm
-
     threads = torch.get_num_threads()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ))
         stack.enter_context(mock.patch.object(sys, "argv", ["run.py", *map(str, arguments)]))
-        if text_dir is not None:
-            found = mock.patch.object(tasks.ptb_lstm, "require", lambda *_: text_dir)
-            stack.enter_context(found)
+        if sets_dir is not None:
+            stack.enter_context(standing_in(sets_dir))
         try:
             yield
         finally:
@@ -58,11 +56,11 @@ def status_of_run_py() -> int:
     raise AssertionError("run.py must end with an exit status")
 
 
-def command(*arguments: str, text_dir: Path | None = None) -> Result:
+def command(*arguments: str, sets_dir: Path | None = None) -> Result:
     """Give `python run.py <arguments>` in this process; its imports are paid once."""
     out, err = io.StringIO(), io.StringIO()
     with (
-        as_command(arguments, text_dir),
+        as_command(arguments, sets_dir),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -89,7 +87,7 @@ def _child(
     arguments: tuple[str, ...],
     environment: dict[str, str],
     output: Path,
-    text_dir: Path | None,
+    sets_dir: Path | None,
     file_limit: int | None,
 ) -> None:
     import resource
@@ -102,14 +100,14 @@ def _child(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    with as_command(arguments, text_dir):
+    with as_command(arguments, sets_dir):
         sys.exit(status_of_run_py())
 
 
 def start(
     *arguments: str,
     output: Path,
-    text_dir: Path | None = None,
+    sets_dir: Path | None = None,
     file_limit: int | None = None,
 ) -> Any:
     """Give the command in a process of its own, forked from one that has imported torch.
@@ -121,7 +119,7 @@ def start(
     names = ("KAPPA_OFFLINE", "KAPPA_RUNS", "KAPPA_DATA", "TMPDIR")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     process = _CONTEXT.Process(
-        target=_child, args=(arguments, environment, output, text_dir, file_limit)
+        target=_child, args=(arguments, environment, output, sets_dir, file_limit)
     )
     process.start()
     return process

@@ -1,12 +1,15 @@
-"""What all tests share: no network, records in temporary folders, generated text for the LSTM."""
+"""What all tests share: no network, records in temporary folders, generated data sets."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fake_sets import standing_in, write_sets
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,30 +40,13 @@ def ptb_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def text_dir(tmp_path_factory) -> Path:
-    """A small generated text in the layout of the Penn Treebank, for `commands` to stand in."""
-    return write_text(tmp_path_factory.mktemp("text"))
-
-
-def write_text(folder: Path) -> Path:
-    """Write train, valid and test text of random symbols; always the same."""
-    from tasks.data import ptb
-
-    state = 1
-    for split, length in {"train": 3001, "valid": 1203, "test": 95}.items():
-        symbols = []
-        for _ in range(length):
-            # A generator of our own, so that golden numbers do not hang on a library's streams.
-            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-            symbols.append(ptb.SYMBOLS[(state >> 33) % 50])
-        (folder / f"ptb.char.{split}.txt").write_text(" ".join(symbols))
-    return folder
+def sets_dir(tmp_path_factory) -> Path:
+    """Small generated data sets in the true layouts, for `commands` to stand in."""
+    return write_sets(tmp_path_factory.mktemp("sets"))
 
 
 @pytest.fixture
-def fake_text(text_dir, monkeypatch) -> Path:
-    """Make `ptb_lstm` read the generated text in this process, taken for verified."""
-    import tasks.ptb_lstm
-
-    monkeypatch.setattr(tasks.ptb_lstm, "require", lambda name, data_dir, files: text_dir)
-    return text_dir
+def fake_sets(sets_dir) -> Iterator[Path]:
+    """Make tasks read the generated sets in this process, taken for verified."""
+    with standing_in(sets_dir):
+        yield sets_dir

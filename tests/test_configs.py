@@ -172,7 +172,7 @@ def plan_of(name, **extra):
 
 
 @pytest.mark.parametrize("name", NAMES["experiment"])
-def test_every_pair_of_an_experiment_runs_three_steps(name, tmp_path, fake_text):
+def test_every_pair_of_an_experiment_runs_three_steps(name, tmp_path, fake_sets):
     extra = {"scale": "smoke", "budget": "full", "max_steps": 3, "num_threads": 1}
     plan = plan_of(name, **extra, tracking="none", runs_dir=str(tmp_path))
     chosen = [

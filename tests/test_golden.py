@@ -92,10 +92,10 @@ def cases() -> dict[str, list[str]]:
     return found
 
 
-def trajectory(overrides: list[str], text_dir: Path) -> dict:
+def trajectory(overrides: list[str], sets_dir: Path) -> dict:
     """Run a case; its versions and numbers."""
     with tempfile.TemporaryDirectory() as folder:
-        result = command(*overrides, *COMMON, f"runs_dir={folder}", text_dir=text_dir)
+        result = command(*overrides, *COMMON, f"runs_dir={folder}", sets_dir=sets_dir)
         assert result.code == 0, result
         run_dir = the_run(Path(folder))
         manifest, saved = read_manifest(run_dir), checkpoint.load(run_dir)
@@ -138,9 +138,9 @@ CASES = cases()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_numbers_move_only_with_their_version(name, text_dir):
+def test_numbers_move_only_with_their_version(name, sets_dir):
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
-    fresh = trajectory(CASES[name], text_dir)
+    fresh = trajectory(CASES[name], sets_dir)
     assert golden["overrides"] == CASES[name], "the case has changed: write its golden file anew"
     assert complaint(golden, fresh) == ""
 
@@ -166,13 +166,13 @@ def test_a_change_is_noticed():
 
 def write() -> int:
     """Write new files and those of a raised version; refuse numbers that moved without one."""
-    from tests.conftest import write_text
+    from tests.fake_sets import write_sets
 
     with tempfile.TemporaryDirectory() as folder:
-        text_dir = write_text(Path(folder))
+        sets_dir = write_sets(Path(folder) / "sets")
         refused = 0
         for name, overrides in CASES.items():
-            path, fresh = GOLDEN / f"{name}.json", trajectory(overrides, text_dir)
+            path, fresh = GOLDEN / f"{name}.json", trajectory(overrides, sets_dir)
             golden = json.loads(path.read_text()) if path.exists() else None
             if golden is not None and golden["overrides"] == overrides:
                 said = complaint(golden, fresh)

@@ -19,9 +19,9 @@ ROUTED = (
 @pytest.mark.parametrize(
     ("asked", "left_out"), [(("optimizer=kfac",), {"embedding.weight"}), (ROUTED, set())]
 )
-def test_what_is_preconditioned_is_printed_and_kept(tmp_path, text_dir, asked, left_out):
+def test_what_is_preconditioned_is_printed_and_kept(tmp_path, sets_dir, asked, left_out):
     result = command(
-        "task=ptb_lstm", *asked, *COMMON, "max_steps=2", f"runs_dir={tmp_path}", text_dir=text_dir
+        "task=ptb_lstm", *asked, *COMMON, "max_steps=2", f"runs_dir={tmp_path}", sets_dir=sets_dir
     )
     assert result.code == 0, result
     layers = read_manifest(the_run(tmp_path))["layers"]

@@ -1,4 +1,4 @@
-"""The matrix optimizer x task: a fixed sample of it is run, and agrees with the page that it wrote."""
+"""The matrix optimizer x task: a fixed sample of it is run, and agrees with its page."""
 
 import hashlib
 import importlib.util
@@ -11,6 +11,7 @@ from scripts import matrix, matrix_cells
 from scripts.matrix_cells import RAN, Cell, run_cell
 from scripts.matrix_page import page, read_page, requirement, table
 from tests.commands import CONF
+from tests.fake_sets import standing_in
 
 TASKS, OPTIMIZERS = matrix_cells.names("task"), matrix_cells.names("optimizer")
 SECONDS = 60
@@ -51,13 +52,16 @@ def test_the_page_has_every_pair(written):
 
 
 @pytest.mark.parametrize(("optimizer", "task"), sample())
-def test_a_pair_runs_or_is_refused_as_the_page_says(optimizer, task, tmp_path, written, threads):
+def test_a_pair_runs_or_is_refused_as_the_page_says(
+    optimizer, task, tmp_path, written, threads, sets_dir
+):
     own = yaml.safe_load((CONF / "optimizer" / f"{optimizer}.yaml").read_text())
     if importlib.util.find_spec(own["cls"]["path"].split(".")[0]) is None:
         pytest.skip("of the extra [peers]")
     cell = run_cell(optimizer, task, str(tmp_path), None, SECONDS)
     if cell.status == "no data":
-        pytest.skip(cell.reason)
+        with standing_in(sets_dir):
+            cell = run_cell(optimizer, task, str(tmp_path), None, SECONDS)
     mark, reason = written[optimizer, task]
     assert cell.status in (*RAN, "refused"), cell
     # Whether a rate that is tuned for no task diverges may hang on the processor.

@@ -48,15 +48,15 @@ def saved_step(runs_dir):
 
 @pytest.mark.parametrize("optimizer", sorted(METHODS))
 @pytest.mark.parametrize("task", sorted(SIZES))
-def test_five_kills_leave_no_trace(task, optimizer, tmp_path, text_dir):
+def test_five_kills_leave_no_trace(task, optimizer, tmp_path, sets_dir):
     cut, uncut = tmp_path / "cut", tmp_path / "uncut"
-    assert command(*request(task, optimizer, uncut), text_dir=text_dir).code == 0
+    assert command(*request(task, optimizer, uncut), sets_dir=sets_dir).code == 0
     generator = random.Random(f"{task} {optimizer}")
     moments = sorted(generator.sample(range(1, int(0.5 * SIZES[task])), NUM_KILLS))
     for number, moment in enumerate(moments):
         before = saved_step(cut)
         output = tmp_path / f"out{number}"
-        process = start(*request(task, optimizer, cut), output=output, text_dir=text_dir)
+        process = start(*request(task, optimizer, cut), output=output, sets_dir=sets_dir)
         # At least one checkpoint further than the last kill, so that every process has worked.
         least = max(before + 1, moment)
         wait_until(lambda least=least: saved_step(cut) >= least, process)
@@ -64,7 +64,7 @@ def test_five_kills_leave_no_trace(task, optimizer, tmp_path, text_dir):
         process.join()
         assert process.exitcode == -signal.SIGKILL, output.read_text()
         assert read_manifest(the_run(cut))["status"] == "interrupted"
-    result = command(*request(task, optimizer, cut), text_dir=text_dir)
+    result = command(*request(task, optimizer, cut), sets_dir=sets_dir)
     assert result.code == 0
     assert "going on from step" in result.err
     assert_same_run(the_run(cut), the_run(uncut))
@@ -101,7 +101,7 @@ def test_a_signal_stops_cleanly_and_the_same_command_goes_on(number, more, tmp_p
     assert_same_run(the_run(cut), the_run(uncut))
 
 
-def test_an_optimizer_that_draws_random_numbers_resumes_bit_for_bit(tmp_path, text_dir):
+def test_an_optimizer_that_draws_random_numbers_resumes_bit_for_bit(tmp_path, sets_dir):
     cut, uncut = tmp_path / "cut", tmp_path / "uncut"
     noisy = ["optimizer.cls.path=tests.toys.Noisy", "task.dropout=0.5"]
 
@@ -109,12 +109,12 @@ def test_an_optimizer_that_draws_random_numbers_resumes_bit_for_bit(tmp_path, te
         more = [x for x in request("ptb_lstm", "adam", runs_dir) if not x.startswith("optimizer")]
         return [*more, "optimizer=sgd", "optimizer.lr=0.1", *noisy]
 
-    assert command(*asked(uncut), text_dir=text_dir).code == 0
-    process = start(*asked(cut), output=tmp_path / "out", text_dir=text_dir)
+    assert command(*asked(uncut), sets_dir=sets_dir).code == 0
+    process = start(*asked(cut), output=tmp_path / "out", sets_dir=sets_dir)
     wait_until(lambda: saved_step(cut) >= 30, process)
     process.kill()
     process.join()
-    assert command(*asked(cut), text_dir=text_dir).code == 0
+    assert command(*asked(cut), sets_dir=sets_dir).code == 0
     assert_same_run(the_run(cut), the_run(uncut))
 
 

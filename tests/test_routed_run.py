@@ -6,8 +6,8 @@ from tests.commands import command, the_run
 ASKED = ("task=ptb_lstm", "optimizer=muon", "scale=smoke", "max_steps=3", "progress=none")
 
 
-def test_the_routing_is_printed_and_kept(tmp_path, text_dir):
-    result = command(*ASKED, f"runs_dir={tmp_path}", text_dir=text_dir)
+def test_the_routing_is_printed_and_kept(tmp_path, sets_dir):
+    result = command(*ASKED, f"runs_dir={tmp_path}", sets_dir=sets_dir)
     assert result.code == 0, result
     manifest = read_manifest(the_run(tmp_path))
     groups = manifest["parameter_groups"]
@@ -27,9 +27,9 @@ def test_the_routing_is_printed_and_kept(tmp_path, text_dir):
     assert "lr=0.001, betas=[0.9, 0.95]" not in said[0] and "betas=[0.9, 0.95]" in said[1]
 
 
-def test_an_option_of_a_member_makes_another_run(tmp_path, text_dir):
+def test_an_option_of_a_member_makes_another_run(tmp_path, sets_dir):
     for more in ([], ["optimizer.groups.1.betas=[0.9,0.99]"], ["optimizer.lr=0.002"]):
-        result = command(*ASKED, *more, f"runs_dir={tmp_path}", text_dir=text_dir)
+        result = command(*ASKED, *more, f"runs_dir={tmp_path}", sets_dir=sets_dir)
         assert result.code == 0, result
     rates = set()
     for path in tmp_path.glob("*/*/*/manifest.json"):

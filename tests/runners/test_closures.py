@@ -15,7 +15,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_closure_gives_the_same_batch_again_and_leaves_no_trace(name, tmp_path, text_dir):
+def test_a_closure_gives_the_same_batch_again_and_leaves_no_trace(name, tmp_path, sets_dir):
     found = {}
     for cls in ("torch.optim.SGD", "tests.toys.Searching"):
         runs_dir = tmp_path / cls
@@ -29,7 +29,7 @@ def test_a_closure_gives_the_same_batch_again_and_leaves_no_trace(name, tmp_path
             "num_threads=1",
             "progress=none",
             f"runs_dir={runs_dir}",
-            text_dir=text_dir,
+            sets_dir=sets_dir,
         )
         assert result.code == 0, result
         found[cls] = numbers(the_run(runs_dir))

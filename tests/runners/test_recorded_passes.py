@@ -113,11 +113,11 @@ def test_the_command_refuses_before_anything_is_left(extra, tmp_path, monkeypatc
     assert not (tmp_path / "runs" / "quadratic").exists()
 
 
-def test_a_language_model_is_trained_from_the_command(text_dir, tmp_path, monkeypatch):
+def test_a_language_model_is_trained_from_the_command(sets_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("KAPPA_RUNS", str(tmp_path / "runs"))
     small = ("task=ptb_lstm", "scale=smoke", "num_threads=1", "spectra_every=4")
     options = ("optimizer=ng_plus", "optimizer.update_freq=4", "optimizer.lr=0.02", "accumulate=2")
-    result = command(*small, *options, text_dir=text_dir)
+    result = command(*small, *options, sets_dir=sets_dir)
     assert result.code == 0, result.err
     run_dir = the_run(tmp_path / "runs")
     names = column(run_dir, "spectra", "name")

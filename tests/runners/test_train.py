@@ -199,7 +199,7 @@ def test_a_plateau_lowers_the_rate_for_good(tmp_path):
     assert set(rates) == {0.01, 0.005, 0.0025, 0.002}
 
 
-def test_autocast_keeps_the_weights_in_float32(tmp_path, fake_text):
+def test_autocast_keeps_the_weights_in_float32(tmp_path, fake_sets):
     asked = ("task=ptb_lstm", "optimizer=adam", "scale=smoke", "num_threads=1", "max_steps=3")
     losses = {}
     for precision in ("float32", "bf16_autocast"):
@@ -208,7 +208,7 @@ def test_autocast_keeps_the_weights_in_float32(tmp_path, fake_text):
             "checkpoint.keep=true",
             f"runs_dir={tmp_path / precision}",
         )
-        assert command(*asked, *more, text_dir=fake_text).code == 0
+        assert command(*asked, *more, sets_dir=fake_sets).code == 0
         run_dir = the_run(tmp_path / precision)
         assert {t.dtype for t in checkpoint.load(run_dir)["model"].values()} == {torch.float32}
         losses[precision] = column(run_dir, "steps", "loss")
@@ -232,17 +232,17 @@ def test_two_optimizers_start_alike_and_see_the_same_batches(tmp_path):
     assert losses[0][1:] != losses[1][1:]
 
 
-def test_dropout_masks_are_those_of_the_step(tmp_path, fake_text):
+def test_dropout_masks_are_those_of_the_step(tmp_path, fake_sets):
     asked = ("task=ptb_lstm", "task.dropout=0.5", "scale=smoke", "num_threads=1")
     losses = {}
     # At a rate of 0 both keep the first parameters, so that every loss shows its step's mask.
     for name in ("torch.optim.SGD", "tests.toys.Noisy"):
         more = (f"optimizer.cls.path={name}", "optimizer.lr=0", f"runs_dir={tmp_path / name}")
-        assert command(*asked, *more, text_dir=fake_text).code == 0
+        assert command(*asked, *more, sets_dir=fake_sets).code == 0
         losses[name] = column(the_run(tmp_path / name), "steps", "loss")
     assert losses["torch.optim.SGD"] == losses["tests.toys.Noisy"]
     more = ("task.dropout=0", "optimizer.lr=0", f"runs_dir={tmp_path / 'without'}")
-    assert command(*asked, *more, text_dir=fake_text).code == 0
+    assert command(*asked, *more, sets_dir=fake_sets).code == 0
     assert column(the_run(tmp_path / "without"), "steps", "loss") != losses["torch.optim.SGD"]
 
 

@@ -70,7 +70,7 @@ def test_what_only_one_keeps_is_said_and_updates_are_compared(said):
     assert "they part at step 0: update of weight" in out
 
 
-def test_a_task_with_carried_state_and_a_schedule(said, fake_text):
+def test_a_task_with_carried_state_and_a_schedule(said, fake_sets):
     text = ("task=ptb_lstm", "scale=smoke", "num_threads=1", "schedule=cosine", "accumulate=2")
     same = ("optimizer=adam", "reference=adam", *text, "steps=7")
     assert said(*same, "rtol=0")[0] == 0

@@ -1,0 +1,146 @@
+"""Small generated data sets in the true prepared layouts, for tests that need no real data.
+
+Always the same bytes: what is drawn comes from generators whose streams no release changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+CHECKSUMS = "checksums.sha256"  # of all sets, as the committed list
+IMAGES = {"train": 640, "test": 160}  # of MNIST and CIFAR
+CLASSES = {"mnist": 10, "cifar10": 10, "cifar100_20k": 100}
+WNIDS = {"train": 4, "val": 2}  # images of each of 50 classes
+SENTENCES = {"train": 300, "val": 40, "test_2016_flickr": 30}
+PAIRS = 400  # of Tatoeba, one in ten with the English side of the one before
+WORDS = 9999  # of the Penn Treebank, with <unk>; the end of a line is the 10,000th symbol
+
+
+def write_sets(folder: Path) -> Path:
+    """Write every set that a task reads, and the list of their checksums; about a second."""
+    from tasks.data.store import sha256
+
+    write_penn_treebank(folder / "ptb")
+    write_images(folder / "mnist", (28, 28), CLASSES["mnist"])
+    for name in ("cifar10", "cifar100_20k"):
+        write_images(folder / name, (32, 32, 3), CLASSES[name])
+    write_image_folder(folder / "tiny_imagenet_50")
+    write_faces(folder / "olivetti")
+    write_captions(folder / "multi30k")
+    write_pairs(folder / "tatoeba_de_en")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / CHECKSUMS).write_text("".join(lines))
+    return folder
+
+
+@contextlib.contextmanager
+def standing_in(folder: Path) -> Iterator[None]:
+    """Let the sets of a folder stand for the real ones in this process, taken for verified."""
+    import tasks.data.place
+
+    ours = tasks.data.place.committed(folder / CHECKSUMS)
+    with (
+        mock.patch.object(tasks.data.place, "committed", lambda _: ours),
+        mock.patch.dict(os.environ, {"KAPPA_DATA": str(folder)}),
+    ):
+        yield
+
+
+def integers(seed: int, shape: tuple[int, ...], bound: int) -> np.ndarray:
+    """Integers below a bound, int64, of which 256 is a multiple or that are far below 2^64."""
+    raw = np.random.PCG64(seed).random_raw(int(np.prod(shape)))
+    return (raw % np.uint64(bound)).astype(np.int64).reshape(shape)
+
+
+def write_images(folder: Path, shape: tuple[int, ...], num_classes: int) -> None:
+    """Images of noise with random labels; every class has one."""
+    folder.mkdir(parents=True)
+    for seed, (split, count) in enumerate(IMAGES.items()):
+        images = integers(seed, (count, *shape), 256).astype(np.uint8)
+        labels = integers(seed + 10, (count,), num_classes).astype(np.uint8)
+        labels[:num_classes] = np.arange(num_classes)
+        np.save(folder / f"{split}_images.npy", images)
+        np.save(folder / f"{split}_labels.npy", labels)
+
+
+def write_image_folder(folder: Path, num_classes: int = 50) -> None:
+    """64x64 noise by class, stored as PNG under the set's names: no decoder rounds it."""
+    from PIL import Image
+
+    for number in range(num_classes):
+        for split, count in WNIDS.items():
+            place = folder / split / f"n{number:08d}"
+            place.mkdir(parents=True)
+            for i in range(count):
+                pixels = integers(1000 * number + 10 * i + len(split), (64, 64, 3), 256)
+                with (place / f"{split}_{number}_{i}.JPEG").open("wb") as stream:
+                    Image.fromarray(pixels.astype(np.uint8)).save(stream, format="PNG")
+
+
+def write_faces(folder: Path) -> None:
+    """400 pictures of noise."""
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", integers(7, (400, 64, 64), 256).astype(np.uint8))
+
+
+def write_penn_treebank(folder: Path) -> None:
+    """Random words and random characters; every word occurs in the training text."""
+    folder.mkdir(parents=True)
+    words = ["<unk>", *(f"w{i}" for i in range(WORDS - 1))]
+    drawn = integers(3, (1500,), WORDS)
+    numbers = {
+        "train": [*range(WORDS), *drawn[:500]],
+        "valid": drawn[500:1000],
+        "test": drawn[1000:],
+    }
+    for split, chosen in numbers.items():
+        text = [words[i] for i in chosen]
+        lines = [" ".join(text[i : i + 20]) for i in range(0, len(text), 20)]
+        (folder / f"ptb.{split}.txt").write_text("".join(f" {line} \n" for line in lines))
+    write_characters(folder)
+
+
+def write_characters(folder: Path) -> None:
+    """Train, valid and test text of random symbols."""
+    from tasks.data import ptb
+
+    state = 1
+    for split, length in {"train": 3001, "valid": 1203, "test": 95}.items():
+        symbols = []
+        for _ in range(length):
+            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+            symbols.append(ptb.SYMBOLS[(state >> 33) % 50])
+        (folder / f"ptb.char.{split}.txt").write_text(" ".join(symbols))
+
+
+def sentence(seed: int, language: str) -> str:
+    """Four to eleven words of a language of 60; both languages say the same."""
+    length = 4 + int(integers(seed, (1,), 8)[0])
+    names = [f"{language}{number}" for number in integers(seed + 1, (length,), 60)]
+    return f"{' '.join(names).capitalize()}."
+
+
+def write_captions(folder: Path) -> None:
+    """Parallel sentences, one a line."""
+    folder.mkdir(parents=True)
+    for number, (split, count) in enumerate(SENTENCES.items()):
+        for language in ("de", "en"):
+            lines = [sentence(10_000 * number + 2 * i, language) for i in range(count)]
+            (folder / f"{split}.{language}").write_text("".join(f"{x}\n" for x in lines))
+
+
+def write_pairs(folder: Path) -> None:
+    """English, a tab, German; some English sides have two German ones."""
+    folder.mkdir(parents=True)
+    lines = []
+    for i in range(PAIRS):
+        english = sentence(2 * (i - 1 if i % 10 == 9 else i), "en")
+        lines.append(f"{english}\t{sentence(2 * i, 'de')}\n")
+    (folder / "deu.txt").write_text("".join(lines))
