@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tasks.data.store import ORIGINALS, DataError
+from tasks.data.store import SCRATCH, DataError
 
 # What damaged archives raise, of whatever format; a zip that is encrypted is a RuntimeError.
 ARCHIVE_ERRORS = (
@@ -43,13 +43,14 @@ class Original:
 
     Args:
         name: of the file, as users know it.
-        md5, sha256: one of them, in hexadecimal.
+        md5, sha256: at most one of them, in hexadecimal; neither where none is published, so
+            that only its reader checks it.
     """
 
     name: str
     url: str
-    md5: str = ""
-    sha256: str = ""
+    md5: str | None = None
+    sha256: str | None = None
 
 
 def obtain(original: Original, folder: Path, originals: Path | None = None) -> Path:
@@ -66,7 +67,7 @@ def obtain(original: Original, folder: Path, originals: Path | None = None) -> P
     """
     if originals is not None:
         return find_file(originals, original.name)
-    path = folder / ORIGINALS / original.name
+    path = folder / SCRATCH / original.name
     path.parent.mkdir(exist_ok=True)
     try:
         download(original.url, path, original.md5, original.sha256)
@@ -93,19 +94,18 @@ def find_file(originals: Path, *names: str) -> Path:
     raise DataError(f"{originals} must hold {' or '.join(names)}, which it does not")
 
 
-def download(url: str, path: Path, md5: str = "", sha256: str = "") -> None:
+def download(url: str, path: Path, md5: str | None = None, sha256: str | None = None) -> None:
     """Fetch a file over HTTP, going on where an earlier attempt was cut.
 
     What has arrived lies in `<path>.part` until it is complete and its checksum is right.
 
     Args:
-        md5, sha256: checksum in hexadecimal; one of them must be given.
+        md5, sha256: checksum in hexadecimal; None where none is published.
     Raises:
         DataError: if the source cannot be reached or the file is not the one expected.
     """
-    assert md5 or sha256, "nothing is taken unverified"
     kind, expected = ("SHA-256", sha256) if sha256 else ("MD5", md5)
-    if path.is_file() and checksum(path, kind) == expected:
+    if path.is_file() and expected in (None, checksum(path, kind)):
         return
     part = path.with_name(path.name + ".part")
     complete = False
@@ -120,7 +120,7 @@ def download(url: str, path: Path, md5: str = "", sha256: str = "") -> None:
         if not complete and _size(part) <= before:
             raise DataError(f"cannot fetch {url}: {reason}")
     found = checksum(part, kind)
-    if found != expected:
+    if expected not in (None, found):
         part.unlink()
         raise DataError(f"{url} has {kind} {found}, expected {expected}")
     part.replace(path)

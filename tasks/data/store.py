@@ -18,7 +18,7 @@ from tasks.data.place import CHECKSUMS, Place, committed, find_place, names
 __all__ = ["DataError", "content_hash", "fetch", "files_of", "listed", "require", "sha256"]
 
 # In a folder that is being prepared: what has been fetched, kept until the set is complete.
-ORIGINALS = ".originals"
+SCRATCH = ".originals"
 
 
 def listed(name: str, checksums: Path = CHECKSUMS) -> dict[str, str]:
@@ -163,14 +163,14 @@ def _prepare(place: Place, partial: Path, originals: Path | None) -> Listing:
         for file, what in listing.wrong(partial, tuple(listing.marks)):
             (partial / file).unlink(missing_ok=True)
             raise DataError(f"{file} from the source {what}")
-    shutil.rmtree(partial / ORIGINALS, ignore_errors=True)
+    shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     return listing
 
 
 def _clear(partial: Path) -> None:
     """Remove what an attempt that was cut has written, downloads apart."""
     for path in partial.iterdir():
-        if path.name == ORIGINALS or path.suffix == ".part":
+        if path.name == SCRATCH or path.suffix == ".part":
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

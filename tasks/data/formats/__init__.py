@@ -1,0 +1,1 @@
+"""Readers of the formats in which data sets are published; each checks what it reads."""
