@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,10 @@ def gradients_by_sample(module: nn.Module, names: tuple[str, ...], call: Call) -
             t.movedim(dim, 0)[start : start + count] for t in tensors_in(given) if holds_samples(t)
         ]
         try:
-            each = vmap(one)(parts)
+            with warnings.catch_warnings():
+                # Said of an operation that vmap gives one sample after the other.
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                each = vmap(one)(parts)
         except RuntimeError:  # an operation without a batching rule
             alone = [one([part[i] for part in parts]) for i in range(count)]
             each = [torch.stack(gradients) for gradients in zip(*alone, strict=True)]
