@@ -100,7 +100,7 @@ class ImageClassification(Task):
 
     def data_hash(self) -> str:
         """Hash of the images and labels of both splits."""
-        return content_hash(self.data, images.FILES)
+        return content_hash(self.data, images.FILES, data_dir=self.data_dir)
 
     def make_model(self) -> nn.Module:
         """The model that the configuration names, with its own initial values."""
