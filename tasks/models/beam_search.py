@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -42,6 +43,57 @@ class TransformerDecoder:
         if len(sentences) < len(memory.mask):
             kept = [(keys[sentences], values[sentences]) for keys, values in memory.keys_values]
             self._memory = Memory(kept, memory.mask[sentences])
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """How sentences are translated.
+
+    Args:
+        beam: hypotheses that are kept.
+        length_penalty: hypotheses are ranked by log-probability / length^length_penalty.
+        max_length_ratio, max_length_extra: a hypothesis has at most ratio * S + extra tokens for
+            a source of S, the ends included.
+    Raises:
+        ValueError: on a value out of range.
+    """
+
+    beam: int
+    length_penalty: float
+    max_length_ratio: float
+    max_length_extra: int
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "max_length_extra"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("length_penalty", "max_length_ratio"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+
+    def __call__(
+        self,
+        decoder: Decoder,
+        source_lengths: Tensor,
+        *,
+        end: int,
+        banned: tuple[int, ...],
+        most: int,
+    ) -> list[list[int]]:
+        """Search for the translations of sources of these lengths: `beam_search`.
+
+        Args:
+            most: tokens that the decoder can write at most.
+        """
+        lengths = (self.max_length_ratio * source_lengths).long() + self.max_length_extra
+        return beam_search(
+            decoder,
+            lengths.clamp(max=most),
+            beam=self.beam,
+            end=end,
+            banned=banned,
+            length_penalty=self.length_penalty,
+        )
 
 
 def beam_search(

@@ -50,7 +50,8 @@ class Transformer(nn.Module):
         relu_dropout: rate within the feed-forward layers.
         padding: number of the padding token.
     Raises:
-        ValueError: for a dim that is odd or no multiple of num_heads.
+        ValueError: for sizes below 1, rates outside [0, 1), or a dim that is odd or no multiple of
+            num_heads.
     """
 
     def __init__(
@@ -66,6 +67,14 @@ class Transformer(nn.Module):
         padding: int,
     ) -> None:
         super().__init__()
+        lengths = {"vocab_size": vocab_size, "dim": dim, "hidden_size": hidden_size}
+        for name, value in (lengths | {"num_heads": num_heads, "num_layers": num_layers}).items():
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+        rates = {"dropout": dropout, "attention_dropout": attention_dropout}
+        for name, value in (rates | {"relu_dropout": relu_dropout}).items():
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be >= 0 and < 1, got {value}")
         if dim % 2 or dim % num_heads:
             raise ValueError(
                 f"dim must be even and a multiple of num_heads ({num_heads}), got {dim}"

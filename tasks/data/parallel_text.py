@@ -1,0 +1,58 @@
+"""Sentences in two languages, line by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.data.store import DataError
+
+Pair = tuple[str, str]  # German, English
+SPLITS = ("train", "valid", "test")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 file; only "\\n" and "\\r\\n" end one.
+
+    Raises:
+        DataError: if the file cannot be read or is empty, or a line is not UTF-8.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if not raw.strip():
+        raise DataError(f"{path} must hold sentences, got an empty file")
+    lines = []
+    # Decoded line by line, and not by str.splitlines: subtitles hold U+2028 and the like.
+    for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            lines.append(line.removesuffix(b"\r").decode())
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}, line {number}: must be UTF-8, got {error.reason}") from error
+    return lines
+
+
+def read_pairs(german: Path, english: Path) -> list[Pair]:
+    """Read two files of the same number of lines, one sentence a line.
+
+    Raises:
+        DataError: if their numbers of lines differ, or a line has no sentence.
+    """
+    sides = {path: read_lines(path) for path in (german, english)}
+    counts = [len(lines) for lines in sides.values()]
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{german} and {english} must have the same number of lines, got {counts[0]} and "
+            f"{counts[1]}"
+        )
+    for path, lines in sides.items():
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                raise DataError(f"{path}, line {number}: must hold a sentence, got none")
+    return list(zip(*sides.values(), strict=True))
+
+
+def write_pairs(pairs: list[Pair], german: Path, english: Path) -> None:
+    """Write two files that `read_pairs` reads."""
+    for index, path in enumerate((german, english)):
+        path.write_text("".join(f"{pair[index]}\n" for pair in pairs), encoding="utf-8")
