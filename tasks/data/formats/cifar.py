@@ -110,8 +110,8 @@ def unpacked(
 
 def _holds(originals: Path, batches: Mapping[str, Sequence[str]]) -> bool:
     return any(
-        originals.glob(f"{depth}{name}")
+        (place / name).is_file()
+        for place in (originals, *originals.glob("*/"))
         for files in batches.values()
         for name in files
-        for depth in ("", "*/")
     )
