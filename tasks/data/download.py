@@ -100,12 +100,13 @@ def download(url: str, path: Path, md5: str | None = None, sha256: str | None = 
     What has arrived lies in `<path>.part` until it is complete and its checksum is right.
 
     Args:
-        md5, sha256: checksum in hexadecimal; None where none is published.
+        md5, sha256: checksum in hexadecimal; where none is published, a file that is there
+            already is fetched again, as nobody could tell that it is the wrong one.
     Raises:
         DataError: if the source cannot be reached or the file is not the one expected.
     """
     kind, expected = ("SHA-256", sha256) if sha256 else ("MD5", md5)
-    if path.is_file() and expected in (None, checksum(path, kind)):
+    if expected is not None and path.is_file() and checksum(path, kind) == expected:
         return
     part = path.with_name(path.name + ".part")
     complete = False

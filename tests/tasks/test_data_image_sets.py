@@ -1,0 +1,316 @@
+"""Preparation of MNIST, CIFAR, Olivetti and Tiny ImageNet from their official files."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.data import cifar10, cifar100, cifar100_20k, mnist, olivetti, tiny_imagenet_50
+from tasks.data.store import DataError, fetch, listed
+from tests.tasks.originals import cifar_records, idx_bytes, random_bytes, tar_of, zip_of
+
+COUNTS = {"train": 20, "test": 10}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder that is prepared."""
+    path = tmp_path / "prepared"
+    path.mkdir()
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(match, prepare, *args, **kwargs):
+    with pytest.raises(DataError, match=match) as error:
+        prepare(*args, **kwargs)
+    assert "\n" not in str(error.value)
+
+
+def write_mnist(originals, splits, compress):
+    originals.mkdir()
+    for split, (images, labels) in splits.items():
+        for kind, array in (("images", images), ("labels", labels)):
+            stem = f"{mnist.STEMS[split]}-{kind}-idx{array.ndim}-ubyte"
+            raw = idx_bytes(array)
+            if compress:
+                (originals / f"{stem}.gz").write_bytes(gzip.compress(raw, 1))
+            else:
+                (originals / stem).write_bytes(raw)
+
+
+def tiny(shape, num_classes):
+    return {
+        split: (random_bytes(count, (count, *shape)), random_bytes(0, (count,)) % num_classes)
+        for split, count in COUNTS.items()
+    }
+
+
+@pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])
+def test_mnist_keeps_the_files_order(folder, tmp_path, compress):
+    splits = tiny((28, 28), 10)
+    write_mnist(tmp_path / "idx", splits, compress)
+    mnist.prepare(folder, tmp_path / "idx", COUNTS)
+    for split, (images, labels) in splits.items():
+        assert (np.load(folder / f"{split}_images.npy") == images).all()
+        assert (np.load(folder / f"{split}_labels.npy") == labels).all()
+    assert len(names(folder)) == 4
+
+
+def test_mnist_must_be_whole(folder, tmp_path):
+    write_mnist(tmp_path / "idx", tiny((28, 28), 10), compress=False)
+    refused(r"got \(20, 28, 28\)", mnist.prepare, folder, tmp_path / "idx")  # not 60,000
+    (tmp_path / "idx" / "t10k-labels-idx1-ubyte").unlink()
+    refused(
+        r"idx must hold t10k-labels-idx1-ubyte\.gz or t10k-labels-idx1-ubyte",
+        *(mnist.prepare, folder, tmp_path / "idx", COUNTS),
+    )
+
+
+def batches_of(splits, names_of, coarse=None):
+    """Binary batches of splits, {file name: content}."""
+    batches = {}
+    for split, (images, labels) in splits.items():
+        files = names_of[split]
+        for file, part in zip(
+            files, np.array_split(np.arange(len(labels)), len(files)), strict=True
+        ):
+            batches[file] = cifar_records(images[part], labels[part], coarse)
+    return batches
+
+
+def shuffled(splits, seed):
+    orders = {split: np.random.default_rng(seed).permutation(COUNTS[split]) for split in splits}
+    return {split: (x[orders[split]], y[orders[split]]) for split, (x, y) in splits.items()}
+
+
+def write_cifar(place, how, archive, batches):
+    """Write batches as an archive, a folder of the archive, or as it is unpacked."""
+    if how == "unpacked":
+        for name, content in batches.items():
+            (place / "batches-bin").mkdir(parents=True, exist_ok=True)
+            (place / "batches-bin" / name).write_bytes(content)
+        return place
+    place.mkdir(parents=True)
+    path = place / archive.name
+    path.write_bytes(tar_of({f"batches-bin/{name}": x for name, x in batches.items()}, "w:gz"))
+    return path if how == "archive" else place
+
+
+@pytest.mark.parametrize("how", ["archive", "folder of the archive", "unpacked"])
+def test_cifar10_is_the_same_from_any_order(folder, tmp_path, how):
+    splits = tiny((32, 32, 3), 10)
+    prepared = []
+    for seed in (1, 2):
+        place = tmp_path / str(seed)
+        batches = batches_of(shuffled(splits, seed), cifar10.BATCHES)
+        originals = write_cifar(place, how, cifar10.ARCHIVE, batches)
+        cifar10.prepare(folder, originals, COUNTS)
+        prepared.append({name: (folder / name).read_bytes() for name in names(folder)})
+    assert prepared[0] == prepared[1]
+    assert list(prepared[0]) == [
+        f"{split}_{kind}.npy" for split in ("test", "train") for kind in ("images", "labels")
+    ]
+
+
+def test_cifar10_must_be_whole(folder, tmp_path):
+    batches = batches_of(tiny((32, 32, 3), 10), cifar10.BATCHES)
+    place = write_cifar(tmp_path / "originals", "unpacked", cifar10.ARCHIVE, batches)
+    refused("5 batches in .* must hold 50000 images, got 20", cifar10.prepare, folder, place)
+    (place / "batches-bin" / "data_batch_3.bin").unlink()
+    refused(r"must hold data_batch_3\.bin", cifar10.prepare, folder, place, COUNTS)
+    refused(r"must hold cifar-10-binary\.tar\.gz", cifar10.prepare, folder, folder, COUNTS)
+    (tmp_path / "a.tar.gz").write_bytes(tar_of({"x": b"y" * 5000}, "w:gz")[:60])
+    refused(r"cannot extract a\.tar\.gz", cifar10.prepare, folder, tmp_path / "a.tar.gz", COUNTS)
+    assert names(folder) == []
+
+
+def test_cifar100_takes_the_fine_label(folder, tmp_path):
+    splits = tiny((32, 32, 3), 100)
+    batches = batches_of(splits, cifar100.BATCHES, coarse=19)
+    originals = write_cifar(tmp_path / "originals", "archive", cifar100.ARCHIVE, batches)
+    cifar100.prepare(folder, originals, COUNTS)
+    for split, (_, labels) in splits.items():
+        assert sorted(np.load(folder / f"{split}_labels.npy")) == sorted(labels)
+
+
+def test_cifar100_20k_finds_the_chosen_images(folder, tmp_path):
+    splits = tiny((32, 32, 3), 100)
+    images, labels = splits["train"]
+    # One image three times, with two labels; both that have label 8 are chosen.
+    images[5], images[6] = images[4], images[4]
+    labels[4], labels[5], labels[6] = 8, 9, 8
+    chosen = [0, 4, 6, 11]
+    keys = np.array([list(key) for key in cifar100_20k.keys(images[chosen], labels[chosen])])
+    np.save(tmp_path / "chosen.npy", keys.astype(np.uint8))
+    batches = batches_of(shuffled(splits, 3), cifar100.BATCHES, coarse=0)
+    originals = write_cifar(tmp_path / "originals", "archive", cifar100.ARCHIVE, batches)
+    cifar100_20k.prepare(folder, originals, tmp_path / "chosen.npy", COUNTS)
+    kept = np.load(folder / "train_images.npy")
+    found = sorted(cifar100_20k.keys(kept, np.load(folder / "train_labels.npy")))
+    assert found == sorted(map(bytes, keys.astype(np.uint8)))
+    assert len(np.load(folder / "test_labels.npy")) == COUNTS["test"]
+    keys[0] = 1
+    np.save(tmp_path / "chosen.npy", keys.astype(np.uint8))
+    refused(
+        "1 of the chosen images are not in cifar-100",
+        *(cifar100_20k.prepare, folder, originals, tmp_path / "chosen.npy", COUNTS),
+    )
+
+
+def write_faces(path, **variables):
+    from scipy.io import savemat
+
+    savemat(path, variables, do_compression=True)
+    return path
+
+
+def test_olivetti_stands_upright(folder, tmp_path):
+    images = random_bytes(3, (400, 64, 64))
+    # A column an image, each written down its columns, as MATLAB does.
+    columns = images.transpose(0, 2, 1).reshape(400, 4096).T
+    originals = write_faces(tmp_path / "olivettifaces.mat", faces=columns)
+    olivetti.prepare(folder, originals)
+    prepared = np.load(folder / "images.npy")
+    assert prepared.dtype == np.uint8
+    assert (prepared == images).all()
+    # Numbers that are whole but stored as floats are the same images.
+    write_faces(originals, faces=columns.astype(np.float64))
+    olivetti.prepare(folder, tmp_path)
+    assert (np.load(folder / "images.npy") == images).all()
+
+
+def test_olivetti_must_be_whole(folder, tmp_path):
+    path = tmp_path / "olivettifaces.mat"
+    write_faces(path, faces=np.zeros((4096, 399)))
+    refused("must be 4096 by 400, got 4096 by 399", olivetti.prepare, folder, path)
+    write_faces(path, faces=np.full((4096, 400), 0.5))
+    refused("must hold whole numbers from 0 to 255", olivetti.prepare, folder, path)
+    write_faces(path, other=np.zeros((4096, 400)))
+    refused("must hold a matrix faces, got other", olivetti.prepare, folder, path)
+    path.write_bytes(path.read_bytes()[:200])
+    refused("olivettifaces.mat", olivetti.prepare, folder, path)
+
+
+TINY = {
+    "train/n01443537/n01443537_0.JPEG": b"one",
+    "train/n01698640/n01698640_7.JPEG": b"two",
+    "val/n01443537/val_1230.JPEG": b"three",
+}
+TINY_MEMBERS = {
+    "tiny-imagenet-200/train/n01443537/images/n01443537_0.JPEG": b"one",
+    "tiny-imagenet-200/train/n01443537/images/n01443537_1.JPEG": b"not chosen",
+    "tiny-imagenet-200/train/n01698640/images/n01698640_7.JPEG": b"two",
+    "tiny-imagenet-200/val/images/val_1230.JPEG": b"three",
+    "tiny-imagenet-200/val/val_annotations.txt": b"val_1230.JPEG\tn01443537\t0\t0\t63\t63\n",
+    "../outside": b"is never opened",
+}
+
+
+def written(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("how", ["archive", "folder of the archive", "unpacked", "its content"])
+def test_tiny_imagenet_is_laid_out_by_class(folder, tmp_path, how):
+    originals = tmp_path / "originals"
+    for name, content in TINY_MEMBERS.items() if how in ("unpacked", "its content") else ():
+        (originals / name).parent.mkdir(parents=True, exist_ok=True)
+        (originals / name).write_bytes(content)
+    if how in ("archive", "folder of the archive"):
+        originals.mkdir()
+        (originals / "tiny-imagenet-200.zip").write_bytes(zip_of(TINY_MEMBERS))
+    if how == "its content":
+        originals /= "tiny-imagenet-200"
+    if how == "archive":
+        originals /= "tiny-imagenet-200.zip"
+    tiny_imagenet_50.prepare(folder, originals, TINY)
+    assert written(folder) == TINY
+
+
+def test_tiny_imagenet_must_be_whole(folder, tmp_path):
+    path = tmp_path / "tiny.zip"
+    raw = zip_of(TINY_MEMBERS)
+    path.write_bytes(raw)
+    refused(
+        "tiny.zip must hold val/images/val_9.JPEG, which it does not",
+        *(tiny_imagenet_50.prepare, folder, path, ["val/n01443537/val_9.JPEG"]),
+    )
+    at = raw.index(b"n01443537_0.JPEG") + len("n01443537_0.JPEG")
+    path.write_bytes(raw[:at] + b"\xff\xff" + raw[at + 2 :])  # the deflated content
+    refused(
+        r"train/n01443537/images/n01443537_0\.JPEG in .*tiny\.zip cannot be read",
+        *(tiny_imagenet_50.prepare, folder, path, TINY),
+    )
+    path.write_bytes(raw[:-30])
+    refused(r"tiny\.zip is no whole zip archive", tiny_imagenet_50.prepare, folder, path, TINY)
+
+
+# With the real arrays, the listed bytes come out of the official formats.
+
+
+def real(name):
+    """The folder of a real set; skips where it is not there."""
+    path = Path(os.environ.get("KAPPA_DATA", "data")).absolute() / name
+    if not all((path / file).is_file() for file in listed(name)):
+        pytest.skip(f"{name} is not there; set KAPPA_DATA to the folder of data sets")
+    return path
+
+
+def real_splits(path):
+    return {
+        split: (np.load(path / f"{split}_images.npy"), np.load(path / f"{split}_labels.npy"))
+        for split in ("train", "test")
+    }
+
+
+def test_the_real_mnist_comes_out_of_its_idx_files(tmp_path):
+    write_mnist(tmp_path / "idx", real_splits(real("mnist")), compress=False)
+    fetch("mnist", tmp_path / "data", originals=tmp_path / "idx")
+
+
+def test_the_real_cifar10_comes_out_of_shuffled_batches(tmp_path):
+    splits = real_splits(real("cifar10"))
+    (tmp_path / "batches").mkdir()
+    for split, files in cifar10.BATCHES.items():
+        images, labels = splits[split]
+        order = np.random.default_rng(0).permutation(len(labels))
+        for file, part in zip(files, np.array_split(order, len(files)), strict=True):
+            planes = images[part].transpose(0, 3, 1, 2).reshape(len(part), -1)
+            records = np.concatenate([labels[part, None], planes], axis=1)
+            (tmp_path / "batches" / file).write_bytes(records.tobytes())
+    fetch("cifar10", tmp_path / "data", originals=tmp_path / "batches")
+
+
+def test_the_chosen_images_are_those_of_the_real_cifar100_20k():
+    images, labels = real_splits(real("cifar100_20k"))["train"]
+    kept = np.load(cifar100_20k.CHOSEN)
+    assert kept.shape == (20_000, 7)
+    assert sorted(cifar100_20k.keys(images, labels)) == list(map(bytes, kept))
+
+
+def test_the_real_olivetti_comes_out_of_a_matlab_file(tmp_path):
+    images = np.load(real("olivetti") / "images.npy")
+    columns = images.transpose(0, 2, 1).reshape(400, 4096).T
+    path = write_faces(tmp_path / "olivettifaces.mat", faces=columns)
+    fetch("olivetti", tmp_path / "data", originals=path)
+    # What scikit-learn shows of its copy begins 0.30991736, 0.3677686, 0.41735536: these / 242.
+    assert images[0, 0, :3].tolist() == [75, 89, 101]
+    assert images.max() == 242
+
+
+def test_the_real_tiny_imagenet_comes_out_of_its_archive(tmp_path):
+    source = real("tiny_imagenet_50")
+    members = {}
+    for file in listed("tiny_imagenet_50"):
+        split, wnid, name = file.split("/")
+        place = f"train/{wnid}/images" if split == "train" else "val/images"
+        members[f"tiny-imagenet-200/{place}/{name}"] = (source / file).read_bytes()
+    (tmp_path / "tiny-imagenet-200.zip").write_bytes(zip_of(members))
+    fetch("tiny_imagenet_50", tmp_path / "data", originals=tmp_path)
