@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,18 +33,34 @@ def hessian(loss: Tensor, parameters: list[Tensor], dtype: torch.dtype) -> Tenso
     if gradient.requires_grad:
         identity = torch.eye(d, dtype=gradient.dtype, device=gradient.device)
         for rows, units in zip(H.split(ROWS), identity.split(ROWS), strict=True):
-            parts = torch.autograd.grad(
-                gradient,
-                parameters,
-                units,
-                retain_graph=True,
-                is_grads_batched=True,
-                allow_unused=True,
-            )
+            parts = products(gradient, parameters, units)
             for part, block in zip(parts, rows.split(sizes, dim=1), strict=True):
                 if part is not None:
                     block.copy_(part.reshape(block.shape))
     return (H + H.T) / 2
+
+
+def products(gradient: Tensor, parameters: list[Tensor], units: Tensor) -> list[Tensor | None]:
+    """Derivatives of units @ gradient by each parameter, (rows, *shape); None: it has no part."""
+
+    def derive(vectors: Tensor, batched: bool) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(
+            gradient,
+            parameters,
+            vectors,
+            retain_graph=True,
+            is_grads_batched=batched,
+            allow_unused=True,
+        )
+
+    try:
+        with warnings.catch_warnings():
+            # Said of an operation that vmap gives one row after the other.
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return list(derive(units, batched=True))
+    except RuntimeError:  # an operation without a batching rule
+        rows = [derive(unit, batched=False) for unit in units]
+    return [None if parts[0] is None else torch.stack(parts) for parts in zip(*rows, strict=True)]
 
 
 def resolution(eigenvalues: Tensor) -> Tensor:

@@ -42,6 +42,19 @@ def test_hessian_of_several_shapes_is_that_of_the_flat_vector():
     torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)
 
 
+def test_a_hessian_through_what_has_no_batching_rule():
+    """Images in the layout channels_last, of which vmap cannot ask how they lie."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    last = images.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(2, 3, 3, 3, dtype=torch.float64).requires_grad_()
+    found = [
+        hessian(torch.conv2d(x, weight).tanh().pow(2).sum(), [weight], torch.float64)
+        for x in (images, last)
+    ]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 def test_equals_the_transcription():
     x = start()
     for _ in range(20):
