@@ -24,7 +24,7 @@ from typing import IO
 from tasks.data.store import SCRATCH, DataError
 
 # What damaged archives raise, of whatever format; a zip that is encrypted is a RuntimeError.
-ARCHIVE_ERRORS = (
+_DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -149,7 +149,7 @@ def extract(archive: Path, folder: Path, pattern: str) -> list[Path]:
         DataError: if it is no whole archive, or a member of it would leave the folder.
     """
     written = []
-    try:
+    with reading(archive):
         for member, source in _members(archive):
             name = PurePosixPath(member)
             if name.is_absolute() or ".." in name.parts or "\\" in member:
@@ -160,9 +160,22 @@ def extract(archive: Path, folder: Path, pattern: str) -> list[Path]:
             with source() as reader, target.open("wb") as stream:
                 shutil.copyfileobj(reader, stream)
             written.append(target)
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise DataError(f"cannot extract {archive.name}: {error}") from error
     return written
+
+
+@contextlib.contextmanager
+def reading(what: object) -> Iterator[None]:
+    """Turn what a damaged archive or file raises into one line that names it.
+
+    Raises:
+        DataError: in the place of the errors of tarfile, zipfile, gzip and the system.
+    """
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        # tarfile lists in further lines what each of its methods says.
+        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+        raise DataError(f"{what} cannot be unpacked: {reason}") from error
 
 
 def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:

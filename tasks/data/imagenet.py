@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.data.download import ARCHIVE_ERRORS, checksum, find_file
+from tasks.data.download import checksum, find_file, reading
 from tasks.data.formats.image_tree import SUFFIX, WNID, check_tree
 from tasks.data.formats.imagenet_devkit import validation_classes
 from tasks.data.listing import SIZE
@@ -75,17 +75,19 @@ def write_train(archive: Path, folder: Path) -> None:
     Raises:
         DataError: if it is damaged, or holds anything else.
     """
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = Path(member.name)
-                if not (member.isfile() and WNID.fullmatch(name.stem) and name.suffix == ".tar"):
-                    raise DataError(f"{archive} must hold <class>.tar only, got {member.name}")
-                with tar.extractfile(member) as stream, tarfile.open(fileobj=stream) as inner:
-                    for image in inner:
-                        _write(inner, image, folder / name.stem, f"{archive}:{member.name}")
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise DataError(f"{archive} cannot be extracted: {error}") from error
+    with reading(archive), tarfile.open(archive) as tar:
+        for member in tar:
+            name = Path(member.name)
+            if not (member.isfile() and WNID.fullmatch(name.stem) and name.suffix == ".tar"):
+                raise DataError(f"{archive} must hold <class>.tar only, got {member.name}")
+            where = f"{archive}:{member.name}"
+            with (
+                reading(where),
+                tar.extractfile(member) as stream,
+                tarfile.open(fileobj=stream) as inner,
+            ):
+                for image in inner:
+                    _write(inner, image, folder / name.stem, where)
 
 
 def write_val(archive: Path, wnids: list[str], folder: Path) -> None:
@@ -94,15 +96,12 @@ def write_val(archive: Path, wnids: list[str], folder: Path) -> None:
     Raises:
         DataError: if it is damaged, or holds anything else.
     """
-    try:
-        with tarfile.open(archive) as tar:
-            members = sorted(tar.getmembers(), key=lambda member: member.name)
-            if len(members) != len(wnids):
-                raise DataError(f"{archive} must hold {len(wnids)} images, got {len(members)}")
-            for member, wnid in zip(members, wnids, strict=True):
-                _write(tar, member, folder / wnid, str(archive))
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise DataError(f"{archive} cannot be extracted: {error}") from error
+    with reading(archive), tarfile.open(archive) as tar:
+        members = sorted(tar.getmembers(), key=lambda member: member.name)
+        if len(members) != len(wnids):
+            raise DataError(f"{archive} must hold {len(wnids)} images, got {len(members)}")
+        for member, wnid in zip(members, wnids, strict=True):
+            _write(tar, member, folder / wnid, str(archive))
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, where: str) -> None:

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tasks.data.download import ARCHIVE_ERRORS, Original, obtain
+from tasks.data.download import Original, obtain, reading
 from tasks.data.store import DataError, listed
 
 # The address and the MD5 under which everybody fetches it.
@@ -52,18 +52,13 @@ def _reader(folder: Path, originals: Path | None) -> Iterator[Callable[[str], by
         yield lambda file: _read(content, lambda: (content / file).read_bytes(), file)
         return
     archive = obtain(ARCHIVE, folder, originals)
-    try:
-        package = zipfile.ZipFile(archive)
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise DataError(f"{archive} is no whole zip archive: {error}") from error
-    with package:
+    with reading(archive), zipfile.ZipFile(archive) as package:
         yield lambda file: _read(archive, lambda: package.read(f"{ROOT}/{file}"), file)
 
 
 def _read(source: Path, read: Callable[[], bytes], file: str) -> bytes:
     try:
-        return read()
-    except (KeyError, FileNotFoundError) as error:
+        with reading(f"{file} in {source}"):
+            return read()
+    except KeyError as error:
         raise DataError(f"{source} must hold {file}, which it does not") from error
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise DataError(f"{file} in {source} cannot be read: {error}") from error

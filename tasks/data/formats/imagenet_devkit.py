@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from tasks.data.download import ARCHIVE_ERRORS
+from tasks.data.download import reading
 from tasks.data.formats.image_tree import WNID
 from tasks.data.store import DataError
 
@@ -52,13 +52,10 @@ def read_classes(raw: bytes, where: str) -> dict[int, str]:
 
 
 def _member(devkit: Path, name: str) -> bytes:
-    try:
-        with tarfile.open(devkit) as tar:
-            for member in tar:
-                if member.isfile() and Path(member.name).name == name:
-                    stream = tar.extractfile(member)
-                    assert stream is not None
-                    return stream.read()
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise DataError(f"{devkit} cannot be read: {error}") from error
+    with reading(devkit), tarfile.open(devkit) as tar:
+        for member in tar:
+            if member.isfile() and Path(member.name).name == name:
+                stream = tar.extractfile(member)
+                assert stream is not None
+                return stream.read()
     raise DataError(f"{devkit} must hold {name}, which it does not")
