@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+# At any depth: places, and the processes that read a task's data.
+NOT_IDENTITY_ANYWHERE = frozenset({"data_dir", "runs_dir", "num_workers"})
 # Places, progress, thread count and bookkeeping. Everything that is not listed counts, so that a
 # key added later cannot be forgotten.
 NOT_IDENTITY = frozenset(
@@ -18,11 +20,11 @@ NOT_IDENTITY = frozenset(
 
 
 def identity_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved configuration without what cannot change numbers, at any depth for paths."""
+    """The resolved configuration without what cannot change numbers."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {k: strip(v) for k, v in value.items() if k not in ("data_dir", "runs_dir")}
+            return {k: strip(v) for k, v in value.items() if k not in NOT_IDENTITY_ANYWHERE}
         if isinstance(value, list | tuple):
             return [strip(item) for item in value]
         return value

@@ -59,6 +59,7 @@ def test_it_is_twelve_hexadecimal_digits_for_ever():
         ("runs_dir", "elsewhere"),
         ("data_dir", "/b"),
         ("task.data_dir", "/b"),
+        ("task.num_workers", 4),
         ("tracking", {"mode": "offline"}),
         ("num_threads", 2),
         ("progress", "none"),
