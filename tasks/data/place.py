@@ -92,7 +92,11 @@ class Place:
         if self.committed is None:
             return f"or {ways}"
         files = [str(self.folder / file) for file in self.committed.marks]
-        what = ", ".join(files) if len(files) <= _MOST_NAMED else f"{len(files)} in {self.folder}"
+        what = (
+            ", ".join(files)
+            if len(files) <= _MOST_NAMED
+            else f"{len(files)} files of {self.folder}"
+        )
         return f"{ways}, or put the files there by hand: {what}"
 
     def remedy(self, file: str) -> str:

@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,32 @@ def test_a_preparation_that_fails_leaves_no_set(originals, tmp_path, monkeypatch
     assert "must hold 7 images, got 6" in offline(
         lambda: fetch("cifar100", data_dir, originals=originals)
     )
+
+
+def test_two_at_a_time_prepare_once(originals, tmp_path, monkeypatch):
+    begun = []
+    both = threading.Barrier(2, timeout=10)
+    prepare, check = cifar100.prepare, place.Place.check_can_begin
+
+    def counted(folder, originals):
+        begun.append(folder)
+        prepare(folder, originals)
+
+    def meet(self, originals):
+        check(self, originals)
+        both.wait()  # neither has seen the other's set
+
+    monkeypatch.setattr(cifar100, "prepare", counted)
+    monkeypatch.setattr(place.Place, "check_can_begin", meet)
+    threads = [
+        threading.Thread(
+            target=fetch, args=("cifar100", tmp_path / "data"), kwargs={"originals": originals}
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 1
+    assert require("cifar100", tmp_path / "data", FILES)
