@@ -40,6 +40,7 @@ class ImageClassification(Task):
         eval_batch_size: images at a time in evaluation; bounds memory, changes only rounding.
         eval_train: training images that evaluation on "train" takes; None: all.
         drop_last: leave out the images that do not fill a batch.
+        channels_last: layout of the images in memory (`Normalization`); a matter of speed.
         num_train, num_test: images of each split that are there at all, the first ones; None for
             all, a number only at scale=smoke.
     Raises:
@@ -61,6 +62,7 @@ class ImageClassification(Task):
         eval_batch_size: int,
         eval_train: int | None,
         drop_last: bool = False,
+        channels_last: bool = True,
         num_train: int | None = None,
         num_test: int | None = None,
         **common: Any,
@@ -72,7 +74,8 @@ class ImageClassification(Task):
         for name, value in {**sizes, "eval_batch_size": eval_batch_size}.items():
             if value is not None or name == "eval_batch_size":
                 check_at_least(name, value, 1)
-        for name, value in {"flip": flip, "drop_last": drop_last}.items():
+        choices = {"flip": flip, "drop_last": drop_last, "channels_last": channels_last}
+        for name, value in choices.items():
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be true or false, got {value}")
         if not 0 <= label_smoothing < 1:
@@ -96,6 +99,7 @@ class ImageClassification(Task):
         self.eval_batch_size = eval_batch_size
         self.eval_train = eval_train
         self.drop_last = drop_last
+        self.channels_last = channels_last
         self.num_images = {"train": num_train, "test": num_test}
 
     def data_hash(self) -> str:
@@ -122,7 +126,9 @@ class ImageClassification(Task):
             pixels, labels = torch.as_tensor(pixels[:number]), torch.as_tensor(labels[:number])
             self._pixels[split] = pixels.view(*pixels.shape[:3], -1).to(device)
             self._labels[split] = labels.to(device, torch.int64)
-        self._normalization = images.Normalization.of(self.mean, self.std, device, dtype)
+        self._normalization = images.Normalization.of(
+            self.mean, self.std, device, dtype, self.channels_last
+        )
         self._train = images.ImageBatches(
             self._pixels["train"],
             self._labels["train"],

@@ -48,10 +48,14 @@ class Normalization:
 
     Args:
         scale, shift: 1/(255 std) and -mean/std of each channel, shape (channels, 1, 1).
+        channels_last: leave the channels innermost in memory, torch's memory format of this name,
+            with which a step of a convolutional network takes 5 to 25 % less time on a CPU.
+            Gradients keep the layout of their parameters either way.
     """
 
     scale: Tensor
     shift: Tensor
+    channels_last: bool
 
     @classmethod
     def of(
@@ -60,23 +64,21 @@ class Normalization:
         std: Sequence[float],
         device: torch.device | str,
         dtype: torch.dtype,
+        channels_last: bool,
     ) -> Normalization:
         """Of pixels between 0 and 1 with this mean and deviation in each channel."""
         means, stds = (
             torch.tensor(list(x), dtype=torch.float64).view(-1, 1, 1) for x in (mean, std)
         )
         scale, shift = 1 / (255 * stds), -means / stds
-        return cls(scale.to(device, dtype), shift.to(device, dtype))
+        return cls(scale.to(device, dtype), shift.to(device, dtype), channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Bytes (batch, height, width, channels) -> numbers (batch, channels, height, width).
-
-        The channels stay innermost in memory, torch's `channels_last`, with which a step of a
-        convolutional network takes 5 to 25 % less time on a CPU; gradients keep the layout of
-        their parameters.
-        """
-        images = pixels.permute(0, 3, 1, 2).to(self.scale.dtype)
-        return torch.addcmul(self.shift, images, self.scale)
+        """Bytes (batch, height, width, channels) -> numbers (batch, channels, height, width)."""
+        images = pixels.permute(0, 3, 1, 2)
+        if not self.channels_last:
+            images = images.clone(memory_format=torch.contiguous_format)  # of bytes, so it is cheap
+        return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
 
 
 @dataclass(frozen=True)
