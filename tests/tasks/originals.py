@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+
+from tasks.data import mnist
 
 
 def random_bytes(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -46,3 +50,24 @@ def zip_of(members: Mapping[str, bytes]) -> bytes:
         for name, content in members.items():
             package.writestr(name, content)
     return buffer.getvalue()
+
+
+def write_mnist(originals: Path, splits: Mapping[str, tuple], compress: bool) -> None:
+    """The four files of MNIST, from images and labels of each split."""
+    originals.mkdir()
+    for split, (images, labels) in splits.items():
+        for kind, array in (("images", images), ("labels", labels)):
+            stem = f"{mnist.STEMS[split]}-{kind}-idx{array.ndim}-ubyte"
+            raw = idx_bytes(array)
+            if compress:
+                (originals / f"{stem}.gz").write_bytes(gzip.compress(raw, 1))
+            else:
+                (originals / stem).write_bytes(raw)
+
+
+def write_faces(path: Path, **variables: np.ndarray) -> Path:
+    """A MATLAB file."""
+    from scipy.io import savemat
+
+    savemat(path, variables, do_compression=True)
+    return path
