@@ -16,7 +16,7 @@ from tasks.data.store import DataError
 
 FILE = "digs3pts_1.mat"
 BRING = f"get https://www.cs.toronto.edu/~jmartens/{FILE}, of which no checksum is published"
-KEYS = {"train": "bdata", "test": "bdatatest"}  # 20,000 and 10,000 images, one a row
+KEYS = ("bdata", "bdatatest")  # 20,000 images to train and 10,000 to test, one a row
 NUM_PIXELS = 28 * 28
 FILES = ("train_images.npy", "test_images.npy")
 
@@ -32,12 +32,11 @@ def prepare(folder: Path, originals: Path | None = None) -> None:
     if originals is None:
         raise DataError(f"CURVES cannot be fetched: {BRING}")
     path = find_file(originals, FILE)
-    for (split, key), file in zip(KEYS.items(), FILES, strict=True):
+    for key, file in zip(KEYS, FILES, strict=True):
         images = read_matrix(path, key)
         if images.shape[1] != NUM_PIXELS:
             raise DataError(
-                f"{key} in {path} must have {NUM_PIXELS} columns, a pixel each, for {split}, got "
-                f"{images.shape[1]}"
+                f"{key} in {path} must have {NUM_PIXELS} columns, a pixel each, got {images.shape[1]}"
             )
         if images.min() < 0 or images.max() > 1:
             raise DataError(

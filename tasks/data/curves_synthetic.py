@@ -22,7 +22,7 @@ _KEY = 2006  # of the set: images do not depend on the run's seed
 _MARGIN = 2.0  # pixels from the points to the image's outermost ones
 _APART = 2.0  # pixels between the x of neighbouring points, at least
 _WIDTH = 0.6  # standard deviation of the ink across the curve, in pixels
-_INK = 1.95  # ink a pixel of length
+_INK = 1.95  # ink in the middle of a long stroke
 _STEPS = 64  # drops of ink a curve; less than two _WIDTH apart, so that none is seen alone
 _CHUNK = 100  # images drawn at once: intermediate results stay in the cache
 
@@ -80,7 +80,7 @@ def curves(points: Tensor) -> Tensor:
 
 
 def ink(curve: Tensor) -> Tensor:
-    """Draw curves: 1 - exp(-ink), the ink spread across the curve as a Gaussian.
+    """Draw curves: brightness 1 - exp(-ink), the ink across a stroke a Gaussian of height _INK.
 
     Args:
         curve: (x, y) of points along each, shape (n, steps, 2).
