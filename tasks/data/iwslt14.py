@@ -1,9 +1,10 @@
 """IWSLT 2014, German to English [Cettolo et al. 2014]: TED talks, as fairseq prepares them.
 
 Which lines are kept and how they are split follows fairseq's examples/translation/
-prepare-iwslt14.sh, except that tokens are not Moses's: lines are kept as they were written, and
-the limits on their lengths count words and punctuation marks. Fairseq's splits have 160,239, 7,283
-and 6,750 pairs; these differ from the first two by the few lines at the limits.
+prepare-iwslt14.sh, except that tokens are not Moses's: lines are kept as they were written, with
+the characters that XML escapes put back, and the limits on their lengths count words and
+punctuation marks. Fairseq's splits have 160,239, 7,283 and 6,750 pairs; these differ from the
+first two by the few lines at the limits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import html
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.data.download import Original, extract, find_file, obtain
@@ -76,7 +77,7 @@ def _test_pairs(place: Path, talk: str) -> list[Pair]:
     return _matched(place, f"IWSLT14.{talk}.de-en.{{}}.xml", _segments)
 
 
-def _matched(place: Path, name: str, reader) -> list[Pair]:
+def _matched(place: Path, name: str, reader: Callable[[Path], list[str]]) -> list[Pair]:
     paths = [find_file(place, name.format(language)) for language in ("de", "en")]
     german, english = (reader(path) for path in paths)
     if len(german) != len(english):
@@ -90,7 +91,7 @@ def _matched(place: Path, name: str, reader) -> list[Pair]:
 def _talk_lines(path: Path) -> list[str]:
     """Sentences, titles and descriptions of the talks; the other headers are dropped."""
     return [
-        " ".join(_MARKS.sub("", line).split())
+        " ".join(html.unescape(_MARKS.sub("", line)).split())
         for line in read_lines(path)
         if not any(header in line for header in _HEADERS)
     ]
