@@ -36,7 +36,8 @@ def prepare(folder: Path, originals: Path | None = None) -> None:
         images = read_matrix(path, key)
         if images.shape[1] != NUM_PIXELS:
             raise DataError(
-                f"{key} in {path} must have {NUM_PIXELS} columns, a pixel each, got {images.shape[1]}"
+                f"{key} in {path} must have {NUM_PIXELS} columns, a pixel each, got "
+                f"{images.shape[1]}"
             )
         if images.min() < 0 or images.max() > 1:
             raise DataError(
