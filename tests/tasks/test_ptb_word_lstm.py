@@ -1,0 +1,272 @@
+"""The task of the AWD-LSTM: batches, loss, carried state, evaluation, and the real text."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import tasks.ptb_word_lstm
+from tasks.base import Target
+from tasks.data import ptb
+from tasks.data.store import DataError
+from tasks.models.awd_lstm import DropoutRates
+from tasks.ptb_word_lstm import PTBWordLSTM
+
+LENGTHS = {"train": 1200, "valid": 507, "test": 95}  # words, ends of lines included
+VOCAB = 40
+RATES = {"words": 0.1, "inputs": 0.2, "hidden": 0.2, "outputs": 0.3, "weights": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def text_dir(tmp_path, monkeypatch):
+    """A folder with random words in the prepared format, taken for verified."""
+    generator = np.random.default_rng(0)
+    for split, length in LENGTHS.items():
+        words = [f"w{i}" for i in generator.integers(0, VOCAB - 2, length)]
+        words[9::10] = ["\n"] * len(words[9::10])
+        (tmp_path / f"ptb.{split}.txt").write_text(" ".join(words[:-1]) + " \n")
+    monkeypatch.setattr(tasks.ptb_word_lstm, "require", lambda name, data_dir, files: tmp_path)
+    return tmp_path
+
+
+def make(data_dir="unused", **changes):
+    options = {
+        "seed": 0,
+        "data": "ptb",
+        "data_dir": str(data_dir),
+        "target": Target("perplexity", "valid", "min", 100.0),
+        "max_steps": 3,
+        "batch_size": 4,
+        "evaluate_at": 1,
+        "eval_splits": ["valid"],
+        "vocab_size": VOCAB,
+        "embedding_size": 5,
+        "hidden_size": 6,
+        "num_layers": 2,
+        "dropout": DropoutRates(),
+        "tied": True,
+        "activation": 0.0,
+        "slowness": 0.0,
+        "bptt": 7,
+        "eval_streams": 3,
+    }
+    return PTBWordLSTM(**{**options, **changes})
+
+
+def ready(**changes):
+    task = make(**changes)
+    task.setup("cpu", torch.float64)
+    return task, task.build_model().double()
+
+
+def encoded(folder, split):
+    vocabulary = ptb.read_vocabulary(folder / "ptb.train.txt", VOCAB)
+    return torch.from_numpy(ptb.read_words(folder / f"ptb.{split}.txt", vocabulary))
+
+
+def test_batches_are_contiguous_streams_from_a_drawn_word(text_dir):
+    task, _ = ready()
+    text = encoded(text_dir, "train")
+    assert len(text) == LENGTHS["train"]
+    streams = text[: 4 * (len(text) // 4)].view(4, -1)
+    offsets = set()
+    for epoch in range(20):
+        batches = list(task.batches(epoch))
+        assert len(batches) == task.steps_per_epoch == (300 - 1 - 6) // 7
+        inputs = torch.cat([batch.inputs for batch in batches], 1)
+        targets = torch.cat([batch.targets for batch in batches], 1)
+        found = [
+            offset
+            for offset in range(7)
+            if torch.equal(inputs, streams[:, offset : offset + inputs.shape[1]])
+        ]
+        (offset,) = found
+        assert torch.equal(targets, streams[:, offset + 1 : offset + 1 + inputs.shape[1]])
+        offsets.add(offset)
+    # Of seven possible ones, twenty draws miss two with probability below 1 %.
+    assert len(offsets) >= 6
+
+
+@pytest.mark.parametrize("start", [0, 1, 20, 41])
+def test_batches_resume_anywhere(text_dir, start):
+    task, _ = ready()
+    other, _ = ready()
+    whole, again = list(task.batches(3)), list(other.batches(3, start))
+    assert len(again) == len(whole) - start
+    for batch, expected in zip(again, whole[start:], strict=True):
+        assert torch.equal(batch.inputs, expected.inputs)
+        assert (batch.epoch, batch.index) == (3, expected.index)
+    shifted, _ = ready(seed=1)
+    assert any(
+        not torch.equal(next(shifted.batches(epoch)).inputs, next(task.batches(epoch)).inputs)
+        for epoch in range(4)
+    )
+
+
+def test_the_loss_is_the_stated_sum(text_dir):
+    task, model = ready(dropout=DropoutRates(**RATES), activation=2.0, slowness=1.5)
+    batch = next(task.batches(0))
+    torch.manual_seed(4)
+    loss = task.loss(model, batch)
+    torch.manual_seed(4)
+    p = model(batch.inputs)
+    h = p.outputs
+    pieces = [
+        -p.logits.log_softmax(-1).gather(-1, batch.targets[..., None]).mean(),
+        2.0 * (p.dropped**2).mean(),
+        1.5 * ((h[:, 1:] - h[:, :-1]) ** 2).mean(),
+    ]
+    assert all(piece > 0 for piece in pieces)
+    torch.testing.assert_close(loss, sum(pieces), rtol=1e-12, atol=0)
+    # Evaluation has none of the two terms.
+    plain, _ = ready()
+    assert task.evaluate(model, "valid") == plain.evaluate(model, "valid")
+
+
+def test_two_chunks_are_one_pass(text_dir):
+    """The carried state makes the losses of consecutive batches those of one long sequence."""
+    task, model = ready()
+    pair = list(itertools.islice(task.batches(0), 2))
+    losses = [task.loss(model, batch).item() for batch in pair]
+    inputs = torch.cat([batch.inputs for batch in pair], 1)
+    targets = torch.cat([batch.targets for batch in pair], 1)
+    whole = F.cross_entropy(model(inputs).logits.flatten(0, 1), targets.flatten()).item()
+    assert sum(losses) / 2 == pytest.approx(whole, rel=1e-12)
+    task.reset()
+    assert task.loss(model, pair[1]).item() != losses[1]
+
+
+def test_the_carried_state_is_detached_and_survives_a_round_trip(text_dir, tmp_path):
+    task, model = ready(dropout=DropoutRates(**RATES))
+    batches = list(itertools.islice(task.batches(0), 3))
+    assert task.state_dict() == {}
+    for batch in batches[:2]:
+        task.backward(model, batch)  # a second one would fail on a graph that is not cut
+    path = tmp_path / "state.pt"
+    torch.save(task.state_dict(), path)
+    other, _ = ready(dropout=DropoutRates(**RATES))
+    other.load_state_dict(torch.load(path, weights_only=True))
+    for batch in batches[1:]:
+        losses = []
+        for each in (task, other, task):  # given again, a batch starts from the same state
+            torch.manual_seed(1)
+            losses.append(each.loss(model, batch).item())
+        assert len(set(losses)) == 1
+    other.load_state_dict({})
+    assert other.state_dict() == {}
+
+
+def test_an_epoch_starts_from_zeros(text_dir):
+    task, model = ready()
+    fresh = task.loss(model, next(task.batches(1))).item()
+    for batch in itertools.islice(task.batches(0), 3):
+        task.loss(model, batch)
+    assert task.loss(model, next(task.batches(1))).item() == fresh
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("streams", [1, 3, 8])
+def test_evaluation_predicts_every_word_once(text_dir, split, streams):
+    task, model = ready(eval_streams=streams, dropout=DropoutRates(**RATES))
+    text = encoded(text_dir, split)
+    before = torch.cat([torch.tensor([ptb.EOS]), text[:-1]])
+    length = math.ceil(len(text) / streams)
+    total, seen = 0.0, 0
+    model.eval()
+    for inputs, targets in zip(before.split(length), text.split(length), strict=True):
+        total += F.cross_entropy(model(inputs[None]).logits[0], targets, reduction="sum").item()
+        seen += len(targets)
+    model.train()
+    assert seen == LENGTHS[split]
+    metrics = task.evaluate(model, split)
+    assert metrics["loss"] == pytest.approx(total / seen, rel=1e-12)
+    assert metrics["perplexity"] == pytest.approx(math.exp(total / seen), rel=1e-12)
+    assert model.training
+    assert task.state_dict() == {}
+
+
+def test_the_perplexity_of_a_uniform_model_is_the_vocabulary(text_dir):
+    task, model = ready(vocab_size=10_000)
+    model.embedding.weight.data.zero_()
+    # exp(log(10000)) is off by the rounding of both.
+    assert task.evaluate(model, "valid")["perplexity"] == pytest.approx(10_000, rel=1e-13)
+
+
+def test_a_smaller_vocabulary_has_more_unknown_words(text_dir):
+    task, model = ready(vocab_size=10)
+    inputs = torch.cat([batch.inputs for batch in task.batches(0)])
+    assert int(inputs.max()) == 9
+    assert model.embedding.num_embeddings == 10
+    whole, _ = ready()
+    unknown = [(x == ptb.UNK).double().mean() for x in (inputs, next(whole.batches(0)).inputs)]
+    assert unknown[0] > 0.5 and unknown[1] == 0
+
+
+def test_a_sample_is_a_sequence(text_dir):
+    task, model = ready(activation=2.0, slowness=1.0)
+    batch = next(task.batches(0))
+    with task.curvature_pass(batch) as info:
+        p = model(batch.inputs)
+        losses = F.cross_entropy(p.logits.mT, batch.targets, reduction="none").sum(1)
+        losses = losses + 2.0 * p.dropped.square().mean(2).sum(1)
+        losses = losses + (7 / 6) * p.outputs.diff(dim=1).square().mean(2).sum(1)
+    assert (info.num_samples, info.batch_dim) == (4, 0)
+    # The weights are float32.
+    torch.testing.assert_close(
+        (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
+    )
+
+
+def test_a_word_of_another_split_alone_is_refused(text_dir):
+    (text_dir / "ptb.test.txt").write_text(" w1 w2 \n w3 zebra \n")
+    with pytest.raises(DataError, match=r"ptb\.test\.txt, line 2: .*, got 'zebra'$"):
+        ready()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bptt": 1}, "bptt must be >= 2, got 1"),
+        ({"vocab_size": 1}, "vocab_size must be >= 2, got 1"),
+        ({"hidden_size": 0}, "hidden_size must be >= 1, got 0"),
+        ({"eval_words": 0}, "eval_words must be >= 1, got 0"),
+        ({"activation": -1.0}, "activation must be >= 0, got -1.0"),
+        ({"slowness": math.nan}, "slowness must be >= 0, got nan"),
+        ({"data": "wikitext"}, "data must be one of ptb, got wikitext"),
+    ],
+)
+def test_bad_options_are_named(changes, message):
+    with pytest.raises(ValueError) as error:
+        make(**changes)
+    assert str(error.value) == message
+
+
+def test_a_text_too_short_is_named(text_dir):
+    with pytest.raises(ValueError, match=r"must be <= 1200, .* got 100 \* \(13 \+ 1\)"):
+        ready(batch_size=100)
+
+
+def test_training_on_the_real_text_beats_the_start(ptb_dir):
+    sizes = {"vocab_size": 10_000, "embedding_size": 20, "hidden_size": 30}
+    task = make(data_dir=ptb_dir, **sizes, batch_size=10, bptt=20, eval_words=2000)
+    task.setup("cpu", torch.float32)
+    model = task.build_model()
+    assert task.evaluate(model, "valid")["perplexity"] == pytest.approx(10_000, rel=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for batch in itertools.islice(task.batches(0), 60):
+        optimizer.zero_grad()
+        task.backward(model, batch)
+        optimizer.step()
+    # 1,700 here, after 1 % of an epoch; a change of this bound's size is no matter of seeds.
+    assert task.evaluate(model, "valid")["perplexity"] < 2500
