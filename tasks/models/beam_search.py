@@ -149,9 +149,7 @@ def beam_search(
         written[alive[better]] = F.pad(found, (0, longest - found.shape[1]), value=end)
         num_finished += ended[:, :beam].sum(1)
 
-        # Stable, so that what does not end stays in the order of its totals.
-        live = (nexts == end).int().argsort(dim=1, stable=True)[:, :beam]
-        totals, parents, nexts = (x.gather(1, live) for x in (totals, parents, nexts))
+        totals, parents, nexts = _live(totals, parents, nexts, end, beam)
         going = ((num_finished < beam) & (max_lengths > length)).nonzero()[:, 0]
         if len(going) == 0:
             break
@@ -181,3 +179,13 @@ def _best(candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     flat = candidates.flatten(1)
     totals, indices = flat.topk(min(count, flat.shape[1]), dim=1)
     return totals, indices // vocab_size, indices % vocab_size
+
+
+def _live(
+    totals: Tensor, parents: Tensor, nexts: Tensor, end: int, beam: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The first `beam` candidates that do not end, of (n, count): they live on."""
+    # Stable, so that they stay in the order of their totals. Each parent ends once at most, so
+    # that 2 * beam candidates have enough of them.
+    order = (nexts == end).int().argsort(dim=1, stable=True)[:, :beam]
+    return totals.gather(1, order), parents.gather(1, order), nexts.gather(1, order)

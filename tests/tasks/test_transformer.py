@@ -217,11 +217,16 @@ def test_initial_values():
 
 def test_the_three_tables_are_one():
     model = make()
-    assert model.readout.weight is model.embedding.weight
-    assert sum(p.numel() for p in model.parameters()) == sum(
-        p.numel() for name, p in model.named_parameters() if name != "readout.weight"
-    )
-    assert copy.deepcopy(model).readout.weight.shape == (13, 8)
+    for same in (model, copy.deepcopy(model), copy.deepcopy(model).double()):
+        assert same.readout.weight is same.embedding.weight
+    tables = [p for p in model.parameters() if p.shape == (13, 8)]
+    assert len(tables) == 1
+
+
+def test_the_model_compiles_as_one_graph():
+    model = make().eval()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(*sentences()), model(*sentences()))
 
 
 @pytest.mark.parametrize("rate", ["dropout", "attention_dropout", "relu_dropout"])
