@@ -27,8 +27,19 @@ GOLDEN = Path(__file__).parent / "golden"
 RTOL = 1e-6
 
 COMMON = ("scale=smoke", "num_threads=1", "precision=float64", "checkpoint.keep=true")
-# Small enough for the quadratic's curvature of up to 2 * 10 * 10.
-TASKS = {"quadratic": "optimizer.lr=1e-3", "barrier": "optimizer.lr=1e-4"}
+# Small enough for the quadratics' curvature of up to 2 * 10 * 10 and losses summed over pixels.
+TASK_RATES = {
+    **dict.fromkeys(("quadratic", "quadratic_384", "quadratic_1536", "ae_mnist"), "1e-3"),
+    "ae_curves": "1e-2",
+    "barrier": "1e-4",
+}
+# No dropout: its masks come from a library that not every build of torch has.
+NO_DROPOUT = {
+    "iwslt14_transformer": ["task.model.dropout=0.0"],
+    "ptb_word_lstm": [
+        f"task.dropout.{rate}=0.0" for rate in ("words", "inputs", "hidden", "outputs", "weights")
+    ],
+}
 # For whichever optimizer has these: a window that is overwritten within 20 steps, kept in float64,
 # and a damping with which round-off is not blown up, as the literal 1/1e-8 of Algorithm 1 does.
 # Roots that are renewed, and blocks that do not divide evenly. What is null or 0 stays so.
@@ -56,8 +67,7 @@ OF_VECTORS = {
 OF_LAYERS = {"adagrad_bma", "adagrad_bma_printed"}
 # Muon multiplies matrices in bfloat16, which processors round each in its own way.
 UNSTEADY = {"muon"}
-# An optimizer that draws from the global generators, so that their seeding counts. No dropout: its
-# masks come from a library that not every build of torch has.
+# An optimizer that draws from the global generators, so that their seeding counts.
 RUNNER = (
     "task=ptb_lstm optimizer=sgd optimizer.cls.path=tests.toys.Noisy optimizer.lr=0.5 accumulate=2 "
     "grad_clip=0.2 schedule=warmup_polynomial schedule.rules.lr.shape.warmup=4 "
@@ -69,8 +79,9 @@ def cases() -> dict[str, list[str]]:
     """Name of a file -> overrides."""
     found = {"runner": RUNNER.split()}
     for path in sorted((CONF / "task").glob("*.yaml")):
-        lr = TASKS.get(path.stem, "optimizer.lr=0.1")
-        found[f"task-{path.stem}"] = [f"task={path.stem}", "optimizer=sgd", lr]
+        lr = f"optimizer.lr={TASK_RATES.get(path.stem, '0.1')}"
+        more = NO_DROPOUT.get(path.stem, [])
+        found[f"task-{path.stem}"] = [f"task={path.stem}", "optimizer=sgd", lr, *more]
     for path in sorted((CONF / "optimizer").glob("*.yaml")):
         own = yaml.safe_load(path.read_text())
         package = own["cls"]["path"].split(".")[0]
