@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from tasks.data.store import DataError
 from tasks.seeding import seeded
 
+_GRACE_SECONDS = 30  # that a worker goes on after SIGTERM
+
 # (image, generator of its own) -> image of the size that the model takes
 View = Callable[[Image.Image, torch.Generator], Image.Image]
 
@@ -158,20 +160,25 @@ def read_batches(
         # that another thread could hold, as they read files and resize images only.
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
         iterator = iter(loader)
-    for batch in iterator:
-        if isinstance(batch, str):
-            raise DataError(batch)
-        pixels, labels = batch
-        yield pixels, labels
+    try:
+        for batch in iterator:
+            if isinstance(batch, str):
+                raise DataError(batch)
+            pixels, labels = batch
+            yield pixels, labels
+    finally:
+        # The last reference: workers end now, and not when whoever holds the traceback lets it go.
+        del iterator
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """A signal to the whole group (Ctrl-C) lets the parent finish its step, for which it needs us.
+    """A signal to the whole group lets the parent finish its step, for which it needs us.
 
-    A worker whose parent has died ends by itself, within seconds.
+    SIGTERM is also how a parent ends workers that it has lost sight of, so it works late. One
+    whose parent has died ends by itself, within seconds.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
 
 
 def _num_cores() -> int:
