@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHES = (
     "bench_start",
     "bench_loop",
+    "bench_tasks",
     "bench_ggt",
     "bench_preconditioners",
     "bench_iterations",
