@@ -195,9 +195,11 @@ class ImageNet(Task):
 
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
-        """A sample is one image, its gradient that with the batch's mean and variance held.
+        """A sample is one image.
 
-        With BatchNorm a sample has no gradient of its own; this is what NG+'s code takes.
+        With BatchNorm an image has no gradient of its own. As in NG+'s code its part of the
+        batch's gradient stands for it, times the batch size: what the losses of all images say
+        of its activations, those of others through the batch's mean and variance.
         """
         count = batch.num_samples
         weights = torch.full((count,), 1 / count, device=batch.targets.device)

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
+from optimizers.capture.record import find_layers, record_calls
 from runners.records import read_manifest
 from tasks.data.store import DataError
 from tasks.models.resnet_imagenet import ResNetImageNet
@@ -124,6 +125,28 @@ def test_a_sample_is_an_image(sets_dir, fake_sets):
     torch.testing.assert_close(
         (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
     )
+
+
+def test_samples_that_share_statistics_still_add_up_to_the_gradient(sets_dir, fake_sets):
+    """What the losses of all images say of one image's activations is counted as its own."""
+    task, model = ready(sets_dir)
+    batch = next(task.batches(0))
+    for block in (model.layer1[0], model.layer4[0]):
+        nn.init.constant_(block.bn3.weight, 0.5)  # it starts at 0, which lets nothing through
+    layers = find_layers(model, list(model.parameters()))
+    assert len(layers) == 18  # 17 convolutions and the read-out
+    with (
+        task.curvature_pass(batch) as info,
+        record_calls(layers, info.num_samples, info.batch_dim, info.weights.double()) as recording,
+    ):
+        task.backward(model, batch)
+    for layer in layers:
+        parts = recording.samples(layer, dtype=torch.float64)
+        total = sum(part.gradients().sum(0) for part in parts) / 8
+        grads = [p.grad.reshape(layer.shape[0], -1) for p in layer.parameters]
+        expected = torch.cat(grads, dim=1)
+        # Sums over images and positions in another order.
+        torch.testing.assert_close(total, expected, rtol=1e-8, atol=1e-12)
 
 
 # ---------------------------------------------------------------- the batches

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tasks.models.shake_shake import Shake, ShakeShake
+from tests.commands import assert_same_run, command, start, the_run, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -231,6 +232,22 @@ def test_a_traced_pass_is_the_same_pass():
     # Sums in another order in float32, through three normalised blocks.
     assert (gradient(traced, 5) - expected).norm() < 1e-4 * expected.norm()
     assert (gradient(traced, 6) - expected).norm() > 1e-2 * expected.norm()
+
+
+def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, sets_dir):
+    """Crops and coefficients included: both are functions of the step."""
+    more = ("max_steps=30", "checkpoint.steps=1", "checkpoint.keep=true", "optimizer.lr=0.01")
+    request = ("task=cifar10_shakeshake", "optimizer=adam", "scale=smoke", *more)
+    cut, uncut = tmp_path / "cut", tmp_path / "uncut"
+    assert command(*request, f"runs_dir={uncut}", sets_dir=sets_dir).code == 0
+    there = (*request, f"runs_dir={cut}")
+    process = start(*there, output=tmp_path / "out", sets_dir=sets_dir)
+    wait_until(lambda: any(cut.glob("*/*/*/checkpoint.pt")), process)
+    process.kill()
+    process.join()
+    result = command(*there, sets_dir=sets_dir)
+    assert result.code == 0 and "going on from step" in result.err
+    assert_same_run(the_run(cut), the_run(uncut))
 
 
 @pytest.mark.parametrize(
