@@ -17,11 +17,13 @@ from runners.job import Job
 from runners.keeper import Keeper
 from runners.layers import require_layers
 from runners.locks import Busy, run_lock, timing_lock
+from runners.messages import first_line
 from runners.preflight import measure
 from runners.progress import say
 from runners.settings import Outcome, Settings
 from runners.state import Run
 from runners.train import check_samples, train
+from tasks.data.store import DataError
 
 
 def run_job(job: Job, wait: bool = False) -> Outcome:
@@ -122,6 +124,10 @@ def keep_and_train(keeper: Keeper) -> tuple[str, str]:
         keeper.end(status)
     except OSError as error:
         return "failed", keeper.storage_failed(error)
+    except DataError as error:  # in a set too large to be read as a whole beforehand
+        with contextlib.suppress(OSError):
+            keeper.flush()
+        return "failed", first_line(error)
     except Exception as error:  # whatever a task or an optimizer raises is this run's outcome
         traceback.print_exc()
         with contextlib.suppress(OSError):

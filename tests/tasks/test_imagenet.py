@@ -263,6 +263,21 @@ def test_an_image_that_cannot_be_read_is_one_line_before_the_run(sets_dir, tmp_p
         assert not (tmp_path / "runs").exists()
 
 
+def test_an_image_that_cannot_be_read_is_one_line_in_the_middle_of_a_run(sets_dir, tmp_path):
+    """Of ImageNet only sizes are verified, so that damage is found late."""
+    root = damaged(
+        sets_dir,
+        tmp_path,
+        lambda folder: next((folder / "val").rglob("*.JPEG")).write_bytes(b"no image"),
+    )
+    asked = ("task=imagenet_resnet50", "optimizer=sgd", "scale=smoke", "task.eval_val=null")
+    result = command(*asked, f"runs_dir={tmp_path / 'runs'}", sets_dir=root)
+    assert result.code == 1
+    assert "Traceback" not in result.err + result.out
+    said = [x for x in (result.err + result.out).splitlines() if "must be an image that can" in x]
+    assert len(said) == 1 and str(root / "tiny_imagenet_50" / "val") in said[0]
+
+
 def test_a_class_that_training_lacks_is_named(sets_dir, tmp_path):
     from tests.fake_sets import standing_in
 
