@@ -24,7 +24,8 @@ class PTBWordLSTM(Task):
     Training text is cut into `batch_size` contiguous streams whose state is carried from batch to
     batch, as in `PTBLSTM`. The loss, in nats, is
 
-        mean cross-entropy + activation * mean(dropped^2) + slowness * mean((h_t - h_{t-1})^2)
+        mean cross-entropy + activation_penalty * mean(dropped^2)
+            + slowness_penalty * mean((h_t - h_{t-1})^2)
 
     with h the outputs of the last LSTM layer and `dropped` these after dropout: what Merity et al.
     call AR and TAR. The training loss that is recorded is this sum; evaluation has no such terms.
@@ -44,7 +45,7 @@ class PTBWordLSTM(Task):
         data_dir: folder of the data sets.
         vocab_size: 10,000: 9,999 words and the end of line. Below, the rarest count as <unk>.
         embedding_size, hidden_size, num_layers, tied, dropout: of the model (`AWDLSTM`).
-        activation, slowness: weights of the two terms of the loss above.
+        activation_penalty, slowness_penalty: weights of the two terms of the loss above.
         bptt: words a stream contributes to a batch.
         eval_streams: streams in evaluation; more are faster, and each begins without context.
         eval_words: words of a split that are evaluated; None for all.
@@ -64,8 +65,8 @@ class PTBWordLSTM(Task):
         num_layers: int,
         dropout: DropoutRates,
         tied: bool,
-        activation: float,
-        slowness: float,
+        activation_penalty: float,
+        slowness_penalty: float,
         bptt: int,
         eval_streams: int,
         eval_words: int | None = None,
@@ -82,7 +83,10 @@ class PTBWordLSTM(Task):
             sizes["eval_words"] = eval_words
         for name, value in sizes.items():
             check_at_least(name, value, 1)
-        for name, weight in {"activation": activation, "slowness": slowness}.items():
+        for name, weight in {
+            "activation_penalty": activation_penalty,
+            "slowness_penalty": slowness_penalty,
+        }.items():
             if not weight >= 0:
                 raise ValueError(f"{name} must be >= 0, got {weight}")
         self.data_dir = data_dir
@@ -92,8 +96,8 @@ class PTBWordLSTM(Task):
         self.num_layers = num_layers
         self.dropout = dropout
         self.tied = tied
-        self.activation = activation
-        self.slowness = slowness
+        self.activation_penalty = activation_penalty
+        self.slowness_penalty = slowness_penalty
         self.bptt = bptt
         self.eval_streams = eval_streams
         self.eval_words = eval_words
@@ -143,10 +147,10 @@ class PTBWordLSTM(Task):
         prediction = model(batch.inputs, self._carried.enter(batch))
         self._carried.leave(prediction.state)
         loss = F.cross_entropy(prediction.logits.flatten(0, 1), batch.targets.flatten())
-        if self.activation:
-            loss = loss + self.activation * prediction.dropped.square().mean()
-        if self.slowness:
-            loss = loss + self.slowness * prediction.outputs.diff(dim=1).square().mean()
+        if self.activation_penalty:
+            loss = loss + self.activation_penalty * prediction.dropped.square().mean()
+        if self.slowness_penalty:
+            loss = loss + self.slowness_penalty * prediction.outputs.diff(dim=1).square().mean()
         return loss
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -56,8 +56,8 @@ def make(data_dir="unused", **changes):
         "num_layers": 2,
         "dropout": DropoutRates(),
         "tied": True,
-        "activation": 0.0,
-        "slowness": 0.0,
+        "activation_penalty": 0.0,
+        "slowness_penalty": 0.0,
         "bptt": 7,
         "eval_streams": 3,
     }
@@ -115,7 +115,7 @@ def test_batches_resume_anywhere(text_dir, start):
 
 
 def test_the_loss_is_the_stated_sum(text_dir):
-    task, model = ready(dropout=DropoutRates(**RATES), activation=2.0, slowness=1.5)
+    task, model = ready(dropout=DropoutRates(**RATES), activation_penalty=2.0, slowness_penalty=1.5)
     batch = next(task.batches(0))
     torch.manual_seed(4)
     loss = task.loss(model, batch)
@@ -214,7 +214,7 @@ def test_a_smaller_vocabulary_has_more_unknown_words(text_dir):
 
 
 def test_a_sample_is_a_sequence(text_dir):
-    task, model = ready(activation=2.0, slowness=1.0)
+    task, model = ready(activation_penalty=2.0, slowness_penalty=1.0)
     batch = next(task.batches(0))
     with task.curvature_pass(batch) as info:
         p = model(batch.inputs)
@@ -241,8 +241,8 @@ def test_a_word_of_another_split_alone_is_refused(text_dir):
         ({"vocab_size": 1}, "vocab_size must be >= 2, got 1"),
         ({"hidden_size": 0}, "hidden_size must be >= 1, got 0"),
         ({"eval_words": 0}, "eval_words must be >= 1, got 0"),
-        ({"activation": -1.0}, "activation must be >= 0, got -1.0"),
-        ({"slowness": math.nan}, "slowness must be >= 0, got nan"),
+        ({"activation_penalty": -1.0}, "activation_penalty must be >= 0, got -1.0"),
+        ({"slowness_penalty": math.nan}, "slowness_penalty must be >= 0, got nan"),
         ({"data": "wikitext"}, "data must be one of ptb, got wikitext"),
     ],
 )
