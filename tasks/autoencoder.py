@@ -98,8 +98,9 @@ class Autoencoding(Task):
         self._images = {
             split: images.to(device) for split, images in zip(self.splits, loaded, strict=True)
         }
+        bound = self.reconstruction.bound
         self._bounds = {
-            split: self._mean(split, self.reconstruction.bound) for split in self.splits
+            split: self._mean(split, lambda pixels: bound(pixels.double())) for split in self.splits
         }
 
     @property
