@@ -45,12 +45,13 @@ class Streams:
             ValueError: if it does not fill one batch.
         """
         length = len(text) // num_streams
-        least = bptt if seed is None else 2 * bptt - 1
-        if length <= least:
-            shown = "bptt" if seed is None else "2 bptt - 1"
+        # With a drawn first symbol, bptt - 1 symbols more.
+        needed = bptt + 1 if seed is None else 2 * bptt
+        if length < needed:
+            formula = "(bptt + 1)" if seed is None else "2 bptt"
             raise ValueError(
-                f"batch_size * ({shown} + 1) must be <= {len(text)}, the symbols of the training "
-                f"text, got {num_streams} * ({least} + 1)"
+                f"batch_size * {formula} must be <= {len(text)}, the symbols of the training "
+                f"text, got {num_streams} * {needed}"
             )
         return cls(text[: num_streams * length].view(num_streams, length), bptt, seed)
 
@@ -103,6 +104,19 @@ def mean_loss(
             reduction="sum",
         )
     return total.item() / num_symbols
+
+
+def frequency_loss(train: Tensor, text: Tensor, vocab_size: int) -> float:
+    """Mean cross-entropy in nats over a text of who knows how often each symbol occurs in train.
+
+    One is added to every count, so that a symbol that train lacks is not impossible.
+
+    Args:
+        train, text: numbers of symbols, shape (n,), any integer type.
+        vocab_size: numbers are below it.
+    """
+    counts = torch.bincount(train.long(), minlength=vocab_size).double() + 1
+    return -(counts / counts.sum()).log()[text.long()].mean().item()
 
 
 def perplexity(loss: float) -> float:
