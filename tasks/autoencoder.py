@@ -142,7 +142,9 @@ class Autoencoding(Task):
             "test", lambda pixels: self._losses(output.expand_as(pixels), pixels.double())
         )
         bounds = {f"bound_{split}": bound for split, bound in self._bounds.items()}
-        return {**bounds, "constant_test": constant}
+        excess = constant - self._bounds["test"]
+        trivial = self.trivial({"loss": constant, "excess": excess})
+        return {**bounds, "constant_test": constant, **trivial}
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Images as they lie in memory to the numbers that the model sees."""

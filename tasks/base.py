@@ -229,8 +229,17 @@ class Task(abc.ABC):
         )
 
     def facts(self) -> dict[str, float]:
-        """Numbers about the instance, such as its optimum; valid after `setup`."""
+        """Numbers about the instance, such as its optimum; valid after `setup`.
+
+        `trivial` is the target's metric of a predictor that knows how often what occurs, or the
+        mean of it, and nothing else.
+        """
         return {}
+
+    def trivial(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The fact `trivial`, from the metrics of such a predictor; none without the target's."""
+        metric = self.target.metric
+        return {"trivial": metrics[metric]} if metric in metrics else {}
 
     def state_dict(self) -> dict[str, Any]:
         """State carried between batches, as tensors and integers."""

@@ -14,6 +14,7 @@ from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
 from tasks.data import images
 from tasks.data.arrays import load_images
 from tasks.data.store import content_hash, require
+from tasks.data.streams import frequency_loss
 
 
 class ImageClassification(Task):
@@ -190,12 +191,20 @@ class ImageClassification(Task):
             correct += (logits.argmax(1) == wanted).sum()
         return {"loss": total.item() / len(labels), "accuracy": correct.item() / len(labels)}
 
+    def facts(self) -> dict[str, float]:
+        """`trivial`: the target's metric from the frequencies of the training labels."""
+        train, wanted = self._labels["train"], self._labels[self.target.split]
+        counts = torch.bincount(train, minlength=self.set.num_classes)
+        loss = frequency_loss(train, wanted, self.set.num_classes)
+        accuracy = (wanted == counts.argmax()).double().mean().item()
+        return self.trivial({"loss": loss, "accuracy": accuracy})
+
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
         """A sample is one image.
 
-        Where the model normalises by the batch, a sample's gradient is that with the batch's mean
-        and variance held, as the papers' code takes it.
+        Where the model normalises by the batch, an image has no gradient of its own: its part of
+        the batch's gradient stands for it, as in NG+'s code.
         """
         count = batch.num_samples
         weights = torch.full((count,), 1 / count, device=batch.targets.device)

@@ -139,7 +139,7 @@ class ImageNet(Task):
             )
         self._device = torch.device(device)
         self._normalization = Normalization.of(
-            self.mean, self.std, device, dtype, channels_last=False
+            self.mean, self.std, device, dtype, channels_last=True
         )
 
     @property
@@ -176,11 +176,16 @@ class ImageNet(Task):
         share = self.label_smoothing * self.num_classes / (self.num_classes - 1)
         return F.cross_entropy(logits, labels, reduction=reduction, label_smoothing=share)
 
+    def _evaluated(self, split: str) -> np.ndarray:
+        """Which of a split's images are evaluated, shape (num_evaluated,)."""
+        num_images = len(self._images[split])
+        count = min(num_images, self.num_evaluated[split] or num_images)
+        return np.arange(count) * num_images // count
+
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Loss and accuracies over the split's evaluated images."""
-        images = self._images[split]
-        num_images = min(len(images), self.num_evaluated[split] or len(images))
-        numbers = np.arange(num_images) * len(images) // num_images
+        images, numbers = self._images[split], self._evaluated(split)
+        num_images = len(numbers)
         chunks = np.split(numbers, range(self.eval_batch_size, num_images, self.eval_batch_size))
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         correct = torch.zeros(2, dtype=torch.int64, device=self._device)
@@ -192,6 +197,13 @@ class ImageNet(Task):
             correct += torch.stack([hits[:, 0].sum(), hits.sum()])
         top1, top5 = (correct.double() / num_images).tolist()
         return {"loss": total.item() / num_images, "accuracy": top1, "accuracy_top5": top5}
+
+    def facts(self) -> dict[str, float]:
+        """`trivial`: the accuracy of naming the largest class of the training images."""
+        train, split = self._images["train"].labels, self._images[self.target.split]
+        largest = np.bincount(train).argmax()
+        chosen = split.labels[self._evaluated(self.target.split)]
+        return self.trivial({"accuracy": float((chosen == largest).mean())})
 
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:

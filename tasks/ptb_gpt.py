@@ -15,7 +15,7 @@ from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
 from tasks.data import ptb
 from tasks.data.encoding import ENCODINGS
 from tasks.data.store import content_hash, require
-from tasks.data.streams import IGNORED, perplexity
+from tasks.data.streams import IGNORED, frequency_loss, perplexity
 from tasks.models.gpt import GPT
 from tasks.seeding import seeded
 
@@ -153,13 +153,23 @@ class PTBGPT(Task):
         for x, y in zip(inputs.split(rows), targets.split(rows), strict=True):
             logits = model(x).flatten(0, 1)
             total += F.cross_entropy(logits, y.flatten(), ignore_index=IGNORED, reduction="sum")
-        nats, num_chars = total.item(), self._lengths[text].sum().item()
+        return self._metrics(total.item(), text)
+
+    def _metrics(self, nats: float, text: Tensor) -> dict[str, float]:
+        """Metrics of a text whose symbols cost that many nats together."""
+        num_chars = self._lengths[text.long()].sum().item()
         loss = nats / len(text)
         return {
             "loss": loss,
             "perplexity": perplexity(loss),
             "bits_per_char": nats / math.log(2) / num_chars,
         }
+
+    def facts(self) -> dict[str, float]:
+        """`trivial`: the target's metric from the frequencies of the training symbols."""
+        text = self._text[self.target.split][: self.eval_symbols]
+        loss = frequency_loss(self._text["train"], text, self.vocab_size)
+        return self.trivial(self._metrics(loss * len(text), text))
 
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:

@@ -14,7 +14,7 @@ from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
 from tasks.carried import CarriedState
 from tasks.data import ptb
 from tasks.data.store import content_hash, require
-from tasks.data.streams import Streams, mean_loss, perplexity
+from tasks.data.streams import Streams, frequency_loss, mean_loss, perplexity
 from tasks.models.lstm import SymbolLSTM
 
 
@@ -125,6 +125,12 @@ class PTBLSTM(Task):
         text = self._text[split][: self.eval_chars]
         loss = mean_loss(model, text, self.eval_streams, ptb.NEWLINE)
         return {"loss": loss, "perplexity": perplexity(loss)}
+
+    def facts(self) -> dict[str, float]:
+        """`trivial`: the target's metric from the frequencies of the training symbols."""
+        text = self._text[self.target.split][: self.eval_chars]
+        loss = frequency_loss(self._text["train"], text, self.vocab_size)
+        return self.trivial({"loss": loss, "perplexity": perplexity(loss)})
 
     @contextlib.contextmanager
     def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
