@@ -204,6 +204,19 @@ def test_a_bad_option_is_refused_by_its_name(name, key, value):
     assert " must be " in said and "got " in said
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_data_is_one_line_and_leaves_nothing(name, tmp_path, sets):
+    data = config(name).data
+    if not (sets / data).is_dir():
+        pytest.skip(f"{data} is generated")
+    runs_dir, data_dir = tmp_path / "runs", tmp_path / "data"
+    result = command(f"task={name}", "scale=smoke", f"data_dir={data_dir}", f"runs_dir={runs_dir}")
+    assert result.code == 2
+    assert result.err.startswith(f"run.py: data set {data} is missing"), result.err
+    assert len(result.err.splitlines()) == 1
+    assert not runs_dir.exists() and not data_dir.exists()
+
+
 def smoke(name, runs_dir, *more):
     return [
         f"task={name}", "optimizer=adam", "optimizer.lr=1e-4", "scale=smoke",
