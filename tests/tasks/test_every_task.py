@@ -92,8 +92,11 @@ START = {
 
 @pytest.fixture(scope="module", autouse=True)
 def sets(sets_dir):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with standing_in(sets_dir):
         yield sets_dir
+    torch.set_num_threads(threads)
 
 
 @functools.cache
