@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import string
 from collections.abc import Sequence
 
 from scripts.matrix_cells import Cell
@@ -49,8 +51,10 @@ def rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
 
 
 def letters(count: int) -> list[str]:
-    """Short heads of columns: a, b, c, ..."""
-    return [chr(ord("a") + i) for i in range(count)]
+    """Short heads of columns: a, b, ..., z, aa, ab, ..."""
+    lengths = (itertools.product(string.ascii_lowercase, repeat=n) for n in itertools.count(1))
+    words = itertools.islice(itertools.chain.from_iterable(lengths), count)
+    return ["".join(word) for word in words]
 
 
 def table(cells: Sequence[Cell]) -> str:
@@ -58,7 +62,8 @@ def table(cells: Sequence[Cell]) -> str:
     tasks, lines = rows(cells)
     heads = letters(len(tasks))
     width = max(len(line[0]) for line in lines)
-    said = [f"{head}  {task}" for head, task in zip(heads, tasks, strict=True)]
+    longest = len(heads[-1])
+    said = [f"{head:{longest}}  {task}" for head, task in zip(heads, tasks, strict=True)]
     said += ["", " " * width + "".join(f"{head:>3}" for head in heads)]
     said += [line[0].ljust(width) + "".join(f"{m:>3}" for m in line[1:]) for line in lines]
     said += [f"{number}  {reason}" for reason, number in numbered(cells).items()]
@@ -85,7 +90,8 @@ def page(cells: Sequence[Cell]) -> str:
 
 def read_page(text: str) -> dict[tuple[str, str], tuple[str, str]]:
     """Read a page back: (optimizer, task) -> (mark, requirement or "")."""
-    tasks = dict(re.findall(r"\b([a-z]) `(\w+)`", text))
+    legend = text.partition("Tasks: ")[2].partition("\n")[0]
+    tasks = dict(re.findall(r"\b([a-z]+) `(\w+)`", legend))
     heads: list[str] = []
     said = dict(re.findall(r"^(\d+)\. (.*)$", text, re.M))
     found = {}

@@ -9,7 +9,7 @@ import yaml
 
 from scripts import matrix, matrix_cells
 from scripts.matrix_cells import RAN, Cell, run_cell
-from scripts.matrix_page import page, read_page, requirement, table
+from scripts.matrix_page import letters, page, read_page, requirement, table
 from tests.commands import CONF
 from tests.fake_sets import standing_in
 
@@ -74,7 +74,7 @@ CELLS = [
     Cell("adam", "logistic", "diverged"),
     Cell("newton", "barrier", "refused", "number of parameters must be <= 7, got 8"),
     Cell("newton", "logistic", "refused", "number of parameters must be <= 7, got 9"),
-    Cell("sgd", "barrier", "refused", "sgd is refused"),
+    Cell("sgd", "barrier", "refused", "sgd is refused without `momentum`"),
     Cell("sgd", "logistic", "finished"),
 ]
 
@@ -86,10 +86,35 @@ def test_a_page_is_read_as_it_was_written():
         ("adam", "logistic"): ("d", ""),
         ("newton", "barrier"): ("1", "number of parameters must be <= 7"),
         ("newton", "logistic"): ("1", "number of parameters must be <= 7"),
-        ("sgd", "barrier"): ("2", "sgd is refused"),
+        ("sgd", "barrier"): ("2", "sgd is refused without `momentum`"),
         ("sgd", "logistic"): ("+", ""),
     }
     assert "3 of 6 pairs run" in text
+
+
+def test_more_tasks_than_letters():
+    names = [f"task{number:02}" for number in range(30)]
+    statuses = ["diverged" if number % 4 == 0 else "finished" for number in range(30)]
+    cells = [Cell("sgd", *pair) for pair in zip(names, statuses, strict=True)]
+    marks = ["d" if status == "diverged" else "+" for status in statuses]
+    text = page(cells)
+    assert "z `task25`, aa `task26`, ab `task27`, ac `task28`, ad `task29`." in text
+    assert read_page(text) == {
+        ("sgd", name): (mark, "") for name, mark in zip(names, marks, strict=True)
+    }
+    said = table(cells).splitlines()
+    assert said[0] == "a   task00" and said[29] == "ad  task29"
+    assert said[31].split() == letters(30)
+    assert said[32].split() == ["sgd", *marks]
+    assert len(said[31]) == len(said[32])
+
+
+def test_heads_of_columns_differ_however_many():
+    heads = letters(800)
+    assert len(set(heads)) == 800
+    assert [heads[i] for i in (0, 25, 26, 51, 52, 701, 702)] == [
+        "a", "z", "aa", "az", "ba", "zz", "aaa",
+    ]  # fmt: skip
 
 
 def test_the_table_names_what_failed_and_what_has_no_data():
