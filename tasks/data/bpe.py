@@ -23,7 +23,7 @@ class BytePairs:
     """
 
     def __init__(self, text: str, vocab_size: int) -> None:
-        library = _library()
+        library = tokenizers_library("symbols=bpe")
         level = library.pre_tokenizers.ByteLevel
         self._tokenizer = library.Tokenizer(library.models.BPE())
         self._tokenizer.pre_tokenizer = level(add_prefix_space=False)
@@ -56,7 +56,14 @@ class BytePairs:
         return number
 
 
-def _library() -> Any:
+def tokenizers_library(what: str) -> Any:
+    """Import the library `tokenizers` with those of its parts that are used here.
+
+    Args:
+        what: needs it, for the message.
+    Raises:
+        ValueError: if it is missing.
+    """
     try:
         import tokenizers
         import tokenizers.decoders
@@ -65,6 +72,6 @@ def _library() -> Any:
         import tokenizers.trainers
     except ImportError as error:
         raise ValueError(
-            "symbols=bpe needs the library tokenizers: pip install 'kappa-bench[nlp]'"
+            f"{what} needs the library tokenizers: pip install 'kappa-bench[nlp]'"
         ) from error
     return tokenizers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.data.download import Original
-from tasks.data.formats.cifar import read_batches, save_split, unpacked
+from tasks.data.formats.cifar import read_batches, save_split, unpacked_batches
 
 # The binary version: the one for Python is a pickle, which could run anything.
 ARCHIVE = Original(
@@ -31,7 +31,7 @@ def prepare(
     Raises:
         DataError: if the archive cannot be had or is damaged.
     """
-    with unpacked(ARCHIVE, folder, originals, BATCHES) as batches:
+    with unpacked_batches(ARCHIVE, folder, originals, BATCHES) as batches:
         for split, paths in batches.items():
             images, labels = read_batches(paths, num_images[split], NUM_CLASSES, label_bytes=1)
             save_split(folder, split, images, labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.data.download import Original
-from tasks.data.formats.cifar import read_batches, save_split, unpacked
+from tasks.data.formats.cifar import read_batches, save_split, unpacked_batches
 
 # The binary version: the one for Python is a pickle, which could run anything.
 ARCHIVE = Original(
@@ -38,7 +38,7 @@ def read_splits(
     folder: Path, originals: Path | None, num_images: dict[str, int] = NUM_IMAGES
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read images and fine labels of both splits, in the order of the archive."""
-    with unpacked(ARCHIVE, folder, originals, BATCHES) as batches:
+    with unpacked_batches(ARCHIVE, folder, originals, BATCHES) as batches:
         return {
             split: read_batches(paths, num_images[split], NUM_CLASSES, label_bytes=2)
             for split, paths in batches.items()

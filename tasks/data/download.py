@@ -1,38 +1,18 @@
-"""Original files: the user's own, or a resumable download; safe extraction of archives."""
+"""Original files: the user's own, or a resumable download."""
 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-import functools
 import hashlib
 import http.client
-import lzma
-import shutil
-import stat
 import sys
-import tarfile
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
 from tasks.data.store import SCRATCH, DataError
 
-# What damaged archives raise, of whatever format; a zip that is encrypted is a RuntimeError.
-_DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-)
 _BLOCK = 1 << 16
 _TIMEOUT_SECONDS = 30
 
@@ -134,63 +114,6 @@ def checksum(path: Path, kind: str) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def extract(archive: Path, folder: Path, pattern: str) -> list[Path]:
-    """Extract the regular files of a tar or zip archive that match a pattern, flat, into a folder.
-
-    Links, devices and folders are not extracted.
-
-    Args:
-        pattern: of the members' paths, `*` as in a shell; a leading "./" does not count.
-    Returns:
-        The files written.
-    Raises:
-        DataError: if it is no whole archive, or a member of it would leave the folder.
-    """
-    written = []
-    with reading(archive):
-        for member, source in _members(archive):
-            name = PurePosixPath(member)
-            if name.is_absolute() or ".." in name.parts or "\\" in member:
-                raise DataError(f"{archive.name} is refused: {member} leaves the folder")
-            if source is None or not fnmatch.fnmatchcase(str(name), pattern):
-                continue
-            target = folder / name.name
-            with source() as reader, target.open("wb") as stream:
-                shutil.copyfileobj(reader, stream)
-            written.append(target)
-    return written
-
-
-@contextlib.contextmanager
-def reading(what: object) -> Iterator[None]:
-    """Turn what a damaged archive or file raises into one line that names it.
-
-    Raises:
-        DataError: in the place of the errors of tarfile, zipfile, gzip and the system.
-    """
-    try:
-        yield
-    except (*_DAMAGE, OSError) as error:
-        # tarfile lists in further lines what each of its methods says.
-        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
-        raise DataError(f"{what} cannot be unpacked: {reason}") from error
-
-
-def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
-    """Names in an archive, each with what opens it; None for whatever is no regular file."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as package:
-            for info in package.infolist():
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                regular = not info.is_dir() and kind in (0, stat.S_IFREG)
-                yield info.filename, functools.partial(package.open, info) if regular else None
-        return
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            opener = functools.partial(tar.extractfile, member) if member.isfile() else None
-            yield member.name, opener
 
 
 def _continue(url: str, part: Path) -> bool:

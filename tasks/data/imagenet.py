@@ -9,7 +9,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.data.download import checksum, find_file, reading
+from tasks.data.archives import reading
+from tasks.data.download import checksum, find_file
 from tasks.data.formats.image_tree import SUFFIX, WNID, check_tree
 from tasks.data.formats.imagenet_devkit import validation_classes
 from tasks.data.listing import SIZE

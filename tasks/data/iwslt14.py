@@ -9,14 +9,13 @@ first two by the few lines at the limits.
 
 from __future__ import annotations
 
-import contextlib
 import html
 import re
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from tasks.data.download import Original, extract, find_file, obtain
+from tasks.data.archives import unpacked
+from tasks.data.download import Original, find_file
 from tasks.data.parallel_text import SPLITS, Pair, read_lines, read_pairs, write_pairs
 from tasks.data.store import DataError
 
@@ -24,6 +23,14 @@ from tasks.data.store import DataError
 ARCHIVE = Original("de-en.tgz", "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz")
 TALKS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 FILES = tuple(f"{split}.{language}" for split in SPLITS for language in ("de", "en"))
+
+_TRAIN = "train.tags.de-en.{}"
+_TEST = "IWSLT14.{}.de-en.{{}}.xml"
+_ORIGINALS = tuple(
+    name.format(language)
+    for name in (_TRAIN, *map(_TEST.format, TALKS))
+    for language in ("de", "en")
+)
 
 _HEADERS = ("<url>", "<talkid>", "<keywords>")
 _MARKS = re.compile(r"</?(?:title|description)>")
@@ -41,7 +48,7 @@ def prepare(folder: Path, originals: Path | None = None) -> None:
     Raises:
         DataError: if the archive cannot be had or is damaged, or two sides do not match.
     """
-    with _unpacked(folder, originals) as place:
+    with unpacked(ARCHIVE, folder, originals, _ORIGINALS, "*de-en.*") as place:
         kept = [pair for pair in _training_pairs(place) if is_clean(*pair)]
         pairs = {
             "train": [p for n, p in enumerate(kept, start=1) if n % _VALID_EVERY],
@@ -70,11 +77,11 @@ def is_clean(german: str, english: str) -> bool:
 
 
 def _training_pairs(place: Path) -> list[Pair]:
-    return _matched(place, "train.tags.de-en.{}", _talk_lines)
+    return _matched(place, _TRAIN, _talk_lines)
 
 
 def _test_pairs(place: Path, talk: str) -> list[Pair]:
-    return _matched(place, f"IWSLT14.{talk}.de-en.{{}}.xml", _segments)
+    return _matched(place, _TEST.format(talk), _segments)
 
 
 def _matched(place: Path, name: str, reader: Callable[[Path], list[str]]) -> list[Pair]:
@@ -112,15 +119,3 @@ def _segments(path: Path) -> list[str]:
             )
         sentences.append(text.replace("’", "'"))
     return sentences
-
-
-@contextlib.contextmanager
-def _unpacked(folder: Path, originals: Path | None) -> Iterator[Path]:
-    """Give a folder of the original files, unpacked meanwhile unless the user has them so."""
-    first = "train.tags.de-en.de"
-    if originals is not None and (any(originals.glob(first)) or any(originals.glob(f"*/{first}"))):
-        yield originals
-        return
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
-        extract(obtain(ARCHIVE, folder, originals), Path(scratch), "*de-en.*")
-        yield Path(scratch)

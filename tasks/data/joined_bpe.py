@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tasks.data.bpe import tokenizers_library
+
 # Numbers of the marks, as in fairseq's dictionaries.
 START, PADDING, END, UNKNOWN = range(4)
 _MARKS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -26,18 +28,14 @@ class JoinedBPE:
     """
 
     def __init__(self, lines: Iterable[str], vocab_size: int) -> None:
-        try:
-            from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-        except ImportError as error:
-            raise ValueError(
-                "byte-pair encoding needs tokenizers: pip install 'kappa-bench[nlp]'"
-            ) from error
-        self._tokenizer = Tokenizer(models.BPE(unk_token=_MARKS[UNKNOWN]))
-        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated")]
+        library = tokenizers_library("byte-pair encoding")
+        self._tokenizer = library.Tokenizer(library.models.BPE(unk_token=_MARKS[UNKNOWN]))
+        cuts = library.pre_tokenizers
+        self._tokenizer.pre_tokenizer = cuts.Sequence(
+            [cuts.Metaspace(), cuts.Punctuation("isolated")]
         )
-        self._tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.BpeTrainer(
+        self._tokenizer.decoder = library.decoders.Metaspace()
+        trainer = library.trainers.BpeTrainer(
             vocab_size=vocab_size, special_tokens=list(_MARKS), show_progress=False
         )
         self._tokenizer.train_from_iterator(map(plain, lines), trainer)

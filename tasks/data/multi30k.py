@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
+from tasks.data.archives import gunzipped
 from tasks.data.download import Original, find_file, obtain
 from tasks.data.parallel_text import SPLITS, Pair, read_pairs
-from tasks.data.store import DataError
 
 # At a commit: the branch may move.
 _URL = (
@@ -41,7 +39,7 @@ def prepare(folder: Path, originals: Path | None = None) -> None:
             path = obtain(Original(packed, _URL + packed, md5), folder)
         else:
             path = find_file(originals, packed, name)
-        (folder / name).write_bytes(_unpacked(path))
+        (folder / name).write_bytes(gunzipped(path))
 
 
 def read(folder: Path) -> dict[str, list[Pair]]:
@@ -54,11 +52,3 @@ def read(folder: Path) -> dict[str, list[Pair]]:
         split: read_pairs(folder / f"{name}.de", folder / f"{name}.en")
         for split, name in _NAMES.items()
     }
-
-
-def _unpacked(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be unpacked: {error}") from error

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.download import download, extract, find_file
+from tasks.data.archives import extract
+from tasks.data.download import Original, obtain
 from tasks.data.store import DataError
 
 # The archive of the recurrent language model toolkit; its MD5 is the one quoted everywhere.
-URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
-MD5 = "30177ea32e27c525793142b6bf2c8e2d"
+ARCHIVE = Original(
+    "simple-examples.tgz",
+    "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
+    md5="30177ea32e27c525793142b6bf2c8e2d",
+)
 MEMBERS = "simple-examples/data/ptb*.txt"
 
 SPLITS = ("train", "valid", "test")
@@ -32,7 +36,7 @@ EOS, UNK = 0, 1
 _WORDS = {"<eos>": EOS, "<unk>": UNK}
 
 
-def prepare(folder: Path, originals: Path | None = None, url: str = URL, md5: str = MD5) -> None:
+def prepare(folder: Path, originals: Path | None = None, archive: Original = ARCHIVE) -> None:
     """Write the files of the official archive, unchanged, into the folder.
 
     Args:
@@ -40,13 +44,7 @@ def prepare(folder: Path, originals: Path | None = None, url: str = URL, md5: st
     Raises:
         DataError: if the archive cannot be had or is not the official one.
     """
-    if originals is not None:
-        extract(find_file(originals, Path(url).name), folder, MEMBERS)
-        return
-    archive = folder / Path(url).name
-    download(url, archive, md5)
-    extract(archive, folder, MEMBERS)
-    archive.unlink()
+    extract(obtain(archive, folder, originals), folder, MEMBERS)
 
 
 def read_symbols(path: Path) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 
-from tasks.data.download import Original, extract, find_file, obtain
+from tasks.data.archives import unpacked
+from tasks.data.download import Original, find_file
 from tasks.data.parallel_text import SPLITS, Pair, read_lines
 from tasks.data.store import DataError
 
@@ -31,16 +31,8 @@ def prepare(folder: Path, originals: Path | None = None) -> None:
     Raises:
         DataError: if the archive cannot be had or lacks the text.
     """
-    if originals is None:
-        path = obtain(ARCHIVE, folder)
-    else:
-        path = find_file(originals, TEXT, ARCHIVE.name)
-    if path.suffix != ".zip":
-        shutil.copyfile(path, folder / TEXT)
-        return
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
-        extract(path, Path(scratch), f"*{TEXT}")
-        shutil.copyfile(find_file(Path(scratch), TEXT), folder / TEXT)
+    with unpacked(ARCHIVE, folder, originals, FILES, f"*{TEXT}") as place:
+        shutil.copyfile(find_file(place, TEXT), folder / TEXT)
 
 
 def read(folder: Path) -> dict[str, list[Pair]]:

@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tasks.data.download import Original, obtain, reading
+from tasks.data.archives import reading
+from tasks.data.download import Original, obtain
 from tasks.data.store import DataError, listed
 
 # The address and the MD5 under which everybody fetches it.

@@ -1,11 +1,14 @@
 """Fetching and verifying a set of the committed list, with a server on this machine."""
 
+import dataclasses
+import functools
 import hashlib
 
 import pytest
 
 from tasks.data import ptb, store
-from tasks.data.download import Original, extract, obtain
+from tasks.data.archives import extract
+from tasks.data.download import Original, obtain
 from tasks.data.store import SCRATCH, DataError, content_hash, fetch, listed, require
 from tests.tasks.originals import tar_of
 
@@ -29,12 +32,8 @@ def source(server, tmp_path, monkeypatch):
     monkeypatch.delenv("KAPPA_OFFLINE", raising=False)
     server.content = ARCHIVE
     prepare = ptb.prepare
-    md5 = hashlib.md5(ARCHIVE).hexdigest()
-    monkeypatch.setattr(
-        ptb,
-        "prepare",
-        lambda folder, originals=None: prepare(folder, originals, server.url, md5),
-    )
+    archive = dataclasses.replace(ptb.ARCHIVE, url=server.url, md5=hashlib.md5(ARCHIVE).hexdigest())
+    monkeypatch.setattr(ptb, "prepare", functools.partial(prepare, archive=archive))
     checksums = tmp_path / "checksums.sha256"
     lines = (f"{hashlib.sha256(data).hexdigest()}  ptb/{name}" for name, data in FILES.items())
     checksums.write_text("\n".join(lines) + "\n")

@@ -8,7 +8,8 @@ import zipfile
 
 import pytest
 
-from tasks.data.download import Original, download, extract, find_file, obtain
+from tasks.data.archives import extract
+from tasks.data.download import Original, download, find_file, obtain
 from tasks.data.store import SCRATCH, DataError
 from tests.tasks.originals import tar_of, zip_of
 

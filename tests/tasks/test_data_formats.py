@@ -44,8 +44,8 @@ RAW = idx_bytes(IMAGES)
         (RAW + b"\0", f"extra bytes: it must have {len(RAW)} bytes, got {len(RAW) + 1}"),
         (idx_bytes(IMAGES[:2]), r"shape \(3, 28, 28\), got \(2, 28, 28\)"),
         (idx_bytes(IMAGES[:, 0, 0]), r"shape \(3, 28, 28\), got \(3,\)"),
-        (gzip.compress(RAW)[:-9], "cannot be read: Compressed file ended"),
-        (gzip.compress(RAW)[:40] + b"damage" + gzip.compress(RAW)[46:], "cannot be read: "),
+        (gzip.compress(RAW)[:-9], "cannot be unpacked: Compressed file ended"),
+        (gzip.compress(RAW)[:40] + b"damage" + gzip.compress(RAW)[46:], "cannot be unpacked: "),
     ],
 )
 def test_a_wrong_idx_file_is_one_line(tmp_path, content, message):
@@ -130,7 +130,7 @@ def test_an_archive_that_lacks_a_batch_is_one_line(tmp_path):
     batches = {"train": ("train.bin",), "test": ("test.bin",)}
     with (
         pytest.raises(DataError, match=r"cifar\.tar\.gz must hold test\.bin, which it does not"),
-        cifar.unpacked(Original("cifar.tar.gz", ""), tmp_path, tmp_path, batches),
+        cifar.unpacked_batches(Original("cifar.tar.gz", ""), tmp_path, tmp_path, batches),
     ):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["cifar.tar.gz"]

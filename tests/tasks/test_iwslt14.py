@@ -179,6 +179,17 @@ def test_a_truncated_archive_leaves_no_set(originals, tmp_path):
     assert not (tmp_path / "sets" / "iwslt14").exists()
 
 
+def test_what_is_wrong_in_an_archive_is_told_by_its_name(tmp_path):
+    content = changed("IWSLT14.TEDX.dev2012.de-en.en.xml", "TEDX.dev2012 en zwei", " ")
+    path = archive(tmp_path / "mine.tgz", content)
+    place = tmp_path / "prepared"
+    place.mkdir()
+    with pytest.raises(DataError) as error:
+        iwslt14.prepare(place, path)
+    assert str(error.value).startswith(f"{path}:IWSLT14.TEDX.dev2012.de-en.en.xml, line 8: ")
+    assert list(place.iterdir()) == []
+
+
 def test_an_invalid_byte_is_told_its_line(tmp_path):
     folder = write(tmp_path / "mine", files())
     path = folder / "IWSLT14.TED.tst2010.de-en.de.xml"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tasks.data.download import Original, extract, find_file, obtain
+from tasks.data.archives import unpacked
+from tasks.data.download import Original, find_file
 from tasks.data.store import DataError
 
 SIDE, CHANNELS = 32, 3
@@ -83,35 +83,16 @@ def save_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray)
 
 
 @contextlib.contextmanager
-def unpacked(
+def unpacked_batches(
     archive: Original, folder: Path, originals: Path | None, batches: Mapping[str, Sequence[str]]
 ) -> Iterator[dict[str, list[Path]]]:
-    """Give the paths of the batches of each split, unpacked meanwhile unless the user has them so.
+    """Give the paths of the batches of each split, as `unpacked` has them.
 
     Args:
-        originals: the archive, or a folder of it or of its batches; None: it is fetched.
         batches: file names of each split.
-    Raises:
-        DataError: if the archive cannot be had or lacks a batch.
     """
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
-        place = originals
-        if originals is None or not _holds(originals, batches):
-            place = Path(scratch)
-            path = obtain(archive, folder, originals)
-            found = {file.name for file in extract(path, place, "*.bin")}
-            for name in (name for files in batches.values() for name in files):
-                if name not in found:
-                    raise DataError(f"{path} must hold {name}, which it does not")
+    names = [name for files in batches.values() for name in files]
+    with unpacked(archive, folder, originals, names, "*.bin") as place:
         yield {
             split: [find_file(place, name) for name in files] for split, files in batches.items()
         }
-
-
-def _holds(originals: Path, batches: Mapping[str, Sequence[str]]) -> bool:
-    return any(
-        (place / name).is_file()
-        for place in (originals, *originals.glob("*/"))
-        for files in batches.values()
-        for name in files
-    )

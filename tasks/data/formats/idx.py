@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from tasks.data.archives import gunzipped
 from tasks.data.store import DataError
 
 _BYTES = 0x08  # the type code of unsigned bytes, the third byte of the header
-_GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -26,7 +24,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         DataError: if the file is truncated, too long, or holds something else.
     """
-    raw = _read(path)
+    raw = gunzipped(path)
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _BYTES:
         raise DataError(
             f"{path} must be an IDX file of unsigned bytes, which begins with 00 00 08, got "
@@ -43,11 +41,3 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         what = "is truncated" if len(raw) < expected else "has extra bytes"
         raise DataError(f"{path} {what}: it must have {expected} bytes, got {len(raw)}")
     return np.frombuffer(raw, np.uint8, offset=first).reshape(shape)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == _GZIP else raw
-    except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error

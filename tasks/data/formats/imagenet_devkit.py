@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from tasks.data.download import reading
+from tasks.data.archives import reading
 from tasks.data.formats.image_tree import WNID
 from tasks.data.store import DataError
 
