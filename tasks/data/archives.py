@@ -61,7 +61,8 @@ def unpacked(
             yield Path(scratch)
         except DataError as error:
             # Nobody finds the temporary folder afterwards: the archive is named.
-            raise DataError(str(error).replace(f"{scratch}/", f"{path}:")) from error
+            message = str(error).replace(f"{scratch}/", f"{path}:").replace(scratch, str(path))
+            raise DataError(message) from error
 
 
 def _holds(originals: Path, files: Sequence[str]) -> bool:

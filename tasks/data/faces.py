@@ -1,8 +1,8 @@
 """FACES [Hinton and Salakhutdinov 2006]: 165,600 patches, 25 x 25, of the 400 Olivetti faces.
 
-The file that is everywhere used, made by R. Salakhutdinov and kept by J. Martens: 414 patches a
-face, each pixel shifted to mean 0, the whole set scaled to average variance 1. Nobody has published
-a checksum of it, and nothing is fetched that cannot be verified, so its user brings it.
+The file that is everywhere used, made by R. Salakhutdinov and kept on J. Martens's page: 414
+patches a face, each pixel shifted to mean 0, the whole set scaled to average variance 1. Nobody has
+published a checksum of it, so its user brings it; numbers of patches and pixels are checked.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ FILE = "newfaces_rot_single.mat"
 BRING = f"get https://www.cs.toronto.edu/~jmartens/{FILE}, of which no checksum is published"
 KEY = "newfaces_single"  # one patch a column
 NUM_PIXELS = 25 * 25
+NUM_PATCHES = 165_600
 FILES = ("images.npy",)
 SPLITS = ("random", "people")
 _SPLIT_KEY = 103_500  # of the random split: the same for all runs, so that test losses compare
 
 
-def prepare(folder: Path, originals: Path | None = None) -> None:
+def prepare(folder: Path, originals: Path | None = None, num_patches: int = NUM_PATCHES) -> None:
     """Write the patches, float32, one a row, in the file's order.
 
     Args:
         originals: newfaces_rot_single.mat, or the folder it is in.
+        num_patches: that there must be.
     Raises:
         DataError: if the file is not given, or holds something else.
     """
@@ -42,6 +44,10 @@ def prepare(folder: Path, originals: Path | None = None) -> None:
     if patches.shape[0] != NUM_PIXELS:
         raise DataError(
             f"{KEY} in {path} must have {NUM_PIXELS} rows, a pixel each, got {patches.shape[0]}"
+        )
+    if patches.shape[1] != num_patches:
+        raise DataError(
+            f"{KEY} in {path} must have {num_patches} columns, a patch each, got {patches.shape[1]}"
         )
     np.save(folder / FILES[0], np.ascontiguousarray(patches.T))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tasks.data import curves, curves_synthetic, faces, olivetti_patches
 from tasks.data.arrays import load_array
-from tasks.data.store import content_hash, require
+from tasks.data.store import DataError, content_hash, require
 
 MNIST_FILES = ("train_images.npy", "test_images.npy")
 
@@ -51,10 +51,16 @@ class PixelSet:
         """Verify the files and load them.
 
         Raises:
-            DataError: if a file is missing or damaged.
+            DataError: if a file is missing or damaged, or too few images are in it to have some
+                of each split.
         """
         folder = require(name, data_dir, self.files) if self.files else None
-        return self.load(folder, split, *counts)
+        parts = self.load(folder, split, *counts)
+        for what, part in zip(("training", "test"), parts, strict=True):
+            if len(part) == 0:
+                source = ", ".join(str(folder / file) for file in self.files) if folder else name
+                raise DataError(f"{source} must hold images for {what} (split {split}), got none")
+        return parts
 
 
 def _load_arrays(

@@ -1,5 +1,7 @@
 """CURVES and FACES from MATLAB files of the true format, and what is wrong with others."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,14 @@ def pixels(rows, columns, seed=0):
     return np.random.default_rng(seed).random((rows, columns))
 
 
+def expect(monkeypatch, module, **numbers):
+    """Make a set a tiny one."""
+    monkeypatch.setattr(module, "prepare", functools.partial(module.prepare, **numbers))
+
+
 @pytest.fixture
-def curves_file(tmp_path):
+def curves_file(tmp_path, monkeypatch):
+    expect(monkeypatch, curves, num_images={"train": 12, "test": 5})
     folder = tmp_path / "originals"
     folder.mkdir()
     path = folder / curves.FILE
@@ -27,7 +35,8 @@ def curves_file(tmp_path):
 
 
 @pytest.fixture
-def faces_file(tmp_path):
+def faces_file(tmp_path, monkeypatch):
+    expect(monkeypatch, faces, num_patches=80)
     folder = tmp_path / "originals"
     folder.mkdir()
     path = folder / faces.FILE
@@ -58,6 +67,38 @@ def test_faces_are_prepared_with_a_patch_a_row(faces_file, tmp_path):
     np.testing.assert_array_equal(test, array.T[60:])
     train, test = SETS["faces"].read("faces", str(data_dir), "random", 7, None)
     assert (len(train), len(test)) == (7, 30)
+
+
+def test_other_numbers_of_images_than_the_papers_are_refused(tmp_path):
+    scipy_io.savemat(
+        tmp_path / curves.FILE, {"bdata": pixels(12, 784), "bdatatest": pixels(5, 784)}
+    )
+    scipy_io.savemat(tmp_path / faces.FILE, {faces.KEY: pixels(625, 80)})
+    message = {
+        curves: "bdata in {path} must have 20000 rows, an image each, got 12",
+        faces: "newfaces_single in {path} must have 165600 columns, a patch each, got 80",
+    }
+    for module in (curves, faces):
+        with pytest.raises(DataError) as error:
+            module.prepare(tmp_path, tmp_path)
+        assert str(error.value) == message[module].format(path=tmp_path / module.FILE)
+    with pytest.raises(DataError, match=r"bdatatest in .* must have 10000 rows"):
+        curves.prepare(tmp_path, tmp_path, {**curves.NUM_IMAGES, "train": 12})
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "part"),
+    [("random", 1, "training"), ("people", 1, "training"), ("people", 3, "test")],
+)
+def test_faces_too_few_to_be_split_are_one_line(tmp_path, monkeypatch, split, count, part):
+    expect(monkeypatch, faces, num_patches=count)
+    path = tmp_path / faces.FILE
+    scipy_io.savemat(path, {faces.KEY: pixels(625, count)})
+    folder = fetch("faces", tmp_path / "data", originals=path)
+    with pytest.raises(DataError) as error:
+        SETS["faces"].read("faces", str(folder.parent), split, None, None)
+    wanted = f"{folder / 'images.npy'} must hold images for {part} (split {split}), got none"
+    assert str(error.value) == wanted
 
 
 @pytest.mark.parametrize(
@@ -111,7 +152,7 @@ def test_a_wrong_curves_file_is_one_line(tmp_path, content, message):
     folder = tmp_path / "prepared"
     folder.mkdir()
     with pytest.raises(DataError) as error:
-        curves.prepare(folder, path)
+        curves.prepare(folder, path, {"train": len(content.get("bdata", [])), "test": 3})
     assert str(error.value) == message.format(path=path)
 
 

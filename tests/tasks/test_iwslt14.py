@@ -1,5 +1,6 @@
 """IWSLT 2014: preparation from files in the format of its archive."""
 
+import functools
 import io
 import tarfile
 
@@ -9,6 +10,16 @@ from tasks.data import iwslt14
 from tasks.data.store import DataError, content_hash, fetch, require
 
 NUM_SENTENCES = 60
+# Of a talk three lines are kept with the sentences; two at the end are not, and tests have two.
+COUNTS = {"talks": NUM_SENTENCES + 5, "kept": NUM_SENTENCES + 3, "test": 10}
+OFFICIAL = iwslt14.prepare
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Make the set a tiny one."""
+    small = functools.partial(OFFICIAL, num_sentences=COUNTS)
+    monkeypatch.setattr(iwslt14, "prepare", small)
 
 
 def tagged(language):
@@ -157,10 +168,6 @@ def changed(name, old, new):
             {k: v for k, v in files().items() if "tst2012.de-en.en" not in k},
             "must hold IWSLT14.TED.tst2012.de-en.en.xml, which it does not",
         ),
-        (
-            {**files(), "train.tags.de-en.de": "a\n" * 9, "train.tags.de-en.en": "a\n" * 9},
-            "de-en.tgz must hold sentences for valid, got none",
-        ),
     ],
 )
 def test_damaged_files_are_told_what_is_wrong(content, message, tmp_path):
@@ -170,6 +177,42 @@ def test_damaged_files_are_told_what_is_wrong(content, message, tmp_path):
         iwslt14.prepare(place, archive(tmp_path / "de-en.tgz", content))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (iwslt14.NUM_SENTENCES, r"train.tags.de-en.* in {path} must hold 174443 sentences, got 65"),
+        ({**COUNTS, "test": 11}, "IWSLT14.*.de-en.*.xml in {path} must hold 11 sentences, got 10"),
+        (
+            {**COUNTS, "kept": 65},
+            "of the sentences in {path} about 65 must be within the limits of length, got 63",
+        ),
+    ],
+)
+def test_other_numbers_of_sentences_are_refused(counts, message, originals, tmp_path):
+    place = tmp_path / "prepared"
+    place.mkdir()
+    with pytest.raises(DataError) as error:
+        iwslt14.prepare(place, originals, num_sentences=counts)
+    assert str(error.value) == message.format(path=originals)
+
+
+def test_lines_at_the_limits_may_be_others_than_fairseqs(originals, tmp_path):
+    for kept in (62, 64):  # 63 and 2 %
+        iwslt14.prepare(tmp_path, originals, num_sentences={**COUNTS, "kept": kept})
+
+
+def test_a_split_without_sentences_is_named(tmp_path):
+    few = {**files(), "train.tags.de-en.de": "a\n" * 9, "train.tags.de-en.en": "a\n" * 9}
+    counts = {**COUNTS, "talks": 9, "kept": 9}
+    with pytest.raises(DataError, match=r"de-en\.tgz must hold sentences for valid, got none"):
+        iwslt14.prepare(tmp_path, archive(tmp_path / "de-en.tgz", few), num_sentences=counts)
+
+
+def test_the_official_archive_is_fetched_under_a_certificate():
+    assert iwslt14.ARCHIVE.url.startswith("https://")
+    assert sum(iwslt14.NUM_SENTENCES[name] for name in ("kept", "test")) == 160_239 + 7_283 + 6_750
 
 
 def test_a_truncated_archive_leaves_no_set(originals, tmp_path):
