@@ -211,6 +211,10 @@ def attempt(cfg: DictConfig, **context: Any) -> dict[str, Any]:
 def add_choices(cfg: DictConfig, choices: Any) -> None:
     """Note which files were chosen: they name a run's folder and count in its identity."""
     names = {group: choices[group] for group in ("task", "optimizer", "schedule")}
+    if names["schedule"] == "default":  # what it stands for is what counts
+        own = choices["schedule/of@schedule"]
+        there = (CONF / "schedule" / "of" / f"{own}.yaml").is_file()
+        names["schedule"] = own if there else "constant"
     OmegaConf.set_struct(cfg, False)
     cfg.choices = names
     OmegaConf.set_struct(cfg, True)

@@ -40,18 +40,32 @@ class Constant(Shape):
 
 
 class Cosine(Shape):
-    """factor = floor + (1 - floor)(1 + cos(pi t / total)) / 2    [Loshchilov & Hutter 2017].
+    """Linear rise from `start` to 1 until `warmup`, then half a cosine down to `floor` at the end.
 
+    factor = start + (1 - start) t / warmup                          for t < warmup
+             floor + (1 - floor)(1 + cos(pi s)) / 2                  after it
+    with s = (t - warmup) / (total - warmup)                         [Loshchilov & Hutter 2017].
+
+    Args:
+        floor: fraction of the base at the end of the run.
+        warmup: length of the rise; 0 for none.
+        start: fraction of the base at t = 0.
     Raises:
-        ValueError: unless 0 <= floor <= 1 (a fraction of the base).
+        ValueError: unless 0 <= floor <= 1, warmup >= 0 and 0 <= start <= 1.
     """
 
-    def __init__(self, floor: float = 0.0):
+    def __init__(self, floor: float = 0.0, warmup: float = 0.0, start: float = 0.0):
         check(0 <= floor <= 1, "floor", "in [0, 1]", floor)
-        self.floor = floor
+        check(warmup >= 0, "warmup", ">= 0", warmup)
+        check(0 <= start <= 1, "start", "in [0, 1]", start)
+        self.floor, self.warmup, self.start = floor, warmup, start
 
     def factor(self, t: float, total: float) -> float:
-        share = min(t / total, 1.0)
+        if t < self.warmup:
+            return _rise(t, self.warmup, self.start)
+        # A run may be as short as its warm-up: then there is no fall to speak of.
+        fall = total - self.warmup
+        share = min((t - self.warmup) / fall, 1.0) if fall > 0 else 0.0
         return self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * share)) / 2.0
 
 

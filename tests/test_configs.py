@@ -115,6 +115,24 @@ def test_every_schedule_instantiates(name):
     assert [rule.key for rule in schedule.rules] == list(cfg.schedule.rules)
 
 
+OWN_SCHEDULES = sorted((CONF / "schedule" / "of").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", OWN_SCHEDULES, ids=lambda path: path.stem)
+def test_a_task_has_its_papers_schedule_by_default(path):
+    scale, task = path.parent.name, path.stem
+    assert scale in NAMES["scale"] and task in NAMES["task"]
+    own = run.compose([f"task={task}", f"scale={scale}"])
+    assert own.choices.schedule == f"{scale}/{task}" and own.schedule.rules
+    assert isinstance(instantiate(own.schedule), Schedule)
+    # The command line wins, and elsewhere nothing is driven.
+    for more in ([f"scale={scale}", "schedule=constant"], ["scale=smoke"]):
+        other = run.compose([f"task={task}", *more])
+        assert other.choices.schedule == "constant" and not other.schedule.rules
+    chosen = run.compose([f"task={task}", f"scale={scale}", "schedule=exponential"])
+    assert list(chosen.schedule.rules.lr.shape) == ["_target_", "rate", "period"]
+
+
 @pytest.mark.parametrize("name", NAMES["probe"])
 def test_every_probe_instantiates(name):
     cfg = compose(f"probe={name}", "scale=smoke")
