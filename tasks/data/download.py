@@ -25,28 +25,35 @@ class Original:
         name: of the file, as users know it.
         md5, sha256: at most one of them, in hexadecimal; neither where none is published, so
             that only its reader checks it.
+        held: whether a user's own file must have the checksum, too: where no committed list says
+            what must come out of it.
     """
 
     name: str
     url: str
     md5: str | None = None
     sha256: str | None = None
+    held: bool = False
 
 
 def obtain(original: Original, folder: Path, originals: Path | None = None) -> Path:
     """Give the path of an original file: the user's where `originals` is given, else fetched.
 
     A fetched file lies in a hidden folder below `folder`, which goes when the set is complete. A
-    user's file is not held to the checksum: its reader and the prepared files' list check it.
+    user's file is held to the checksum where the original says so; elsewhere its reader and the
+    committed list of the prepared files check it, so that it may be packed anew.
 
     Args:
         folder: the one that is being prepared.
         originals: the file itself, or a folder in which it lies, directly or one level down.
     Raises:
-        DataError: if the file is not there, or cannot be fetched.
+        DataError: if the file is not there, cannot be fetched or is another.
     """
     if originals is not None:
-        return find_file(originals, original.name)
+        path = find_file(originals, original.name)
+        if original.held:
+            check(path, path, original.md5, original.sha256)
+        return path
     path = folder / SCRATCH / original.name
     path.parent.mkdir(exist_ok=True)
     try:
@@ -85,7 +92,7 @@ def download(url: str, path: Path, md5: str | None = None, sha256: str | None = 
     Raises:
         DataError: if the source cannot be reached or the file is not the one expected.
     """
-    kind, expected = ("SHA-256", sha256) if sha256 else ("MD5", md5)
+    kind, expected = _kind(md5, sha256)
     if expected is not None and path.is_file() and checksum(path, kind) == expected:
         return
     part = path.with_name(path.name + ".part")
@@ -100,11 +107,27 @@ def download(url: str, path: Path, md5: str | None = None, sha256: str | None = 
         # After a cut the next attempt goes on; an attempt that brought nothing ends it.
         if not complete and _size(part) <= before:
             raise DataError(f"cannot fetch {url}: {reason}")
-    found = checksum(part, kind)
-    if expected not in (None, found):
+    try:
+        check(part, url, md5, sha256)
+    except DataError:
         part.unlink()
-        raise DataError(f"{url} has {kind} {found}, expected {expected}")
+        raise
     part.replace(path)
+
+
+def check(path: Path, what: object, md5: str | None = None, sha256: str | None = None) -> None:
+    """Compare a file with its checksum where there is one; `what` names it in the message.
+
+    Raises:
+        DataError: if it is another.
+    """
+    kind, expected = _kind(md5, sha256)
+    if expected is not None and (found := checksum(path, kind)) != expected:
+        raise DataError(f"{what} has {kind} {found}, expected {expected}")
+
+
+def _kind(md5: str | None, sha256: str | None) -> tuple[str, str | None]:
+    return ("SHA-256", sha256) if sha256 else ("MD5", md5)
 
 
 def checksum(path: Path, kind: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.data.archives import reading
-from tasks.data.download import checksum, find_file
+from tasks.data.download import check, find_file
 from tasks.data.formats.image_tree import SUFFIX, WNID, check_tree
 from tasks.data.formats.imagenet_devkit import validation_classes
 from tasks.data.listing import SIZE
@@ -63,8 +63,7 @@ def prepare(
             raise DataError(f"--from must be a folder for imagenet, got {originals}: {BRING}")
         archives = {name: find_file(originals, name) for name in (DEVKIT, VAL, TRAIN)}
         for name, path in archives.items():
-            if (found := checksum(path, "MD5")) != md5[name]:
-                raise DataError(f"{path} has MD5 {found}, expected {md5[name]}")
+            check(path, path, md5[name])
         write_val(archives[VAL], validation_classes(archives[DEVKIT]), folder / "val")
         write_train(archives[TRAIN], folder / "train")
     check_tree(folder, num_images, num_classes)

@@ -1,5 +1,6 @@
 """Fetching files from a server on this machine, finding the user's own, unpacking archives."""
 
+import dataclasses
 import hashlib
 import os
 import stat
@@ -147,6 +148,19 @@ def test_an_original_is_fetched_beside_or_is_the_users(server, tmp_path):
     assert len(server.requests) == 1
     with pytest.raises(DataError, match=r"own must hold a\.bin or b\.bin, which it does not"):
         find_file(own.parent, "a.bin", "b.bin")
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_users_file_is_held_to_its_checksum_where_it_must(tmp_path, kind):
+    path = tmp_path / "set.bin"
+    path.write_bytes(CONTENT)
+    right = hashlib.new(kind, CONTENT).hexdigest()
+    assert obtain(Original("set.bin", "", **{kind: right}, held=True), tmp_path, tmp_path) == path
+    wrong = Original("set.bin", "", **{kind: "0123"})
+    assert obtain(wrong, tmp_path, path) == path
+    with pytest.raises(DataError, match=f"^{path} has .* {right}, expected 0123$"):
+        obtain(dataclasses.replace(wrong, held=True), tmp_path, path)
+    assert path.read_bytes() == CONTENT
 
 
 def test_a_fetch_that_brought_nothing_leaves_nothing(server, tmp_path):

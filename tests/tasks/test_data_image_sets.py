@@ -1,5 +1,8 @@
 """Preparation of MNIST, CIFAR, Olivetti and Tiny ImageNet from their official files."""
 
+import dataclasses
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -127,9 +130,23 @@ def test_cifar100_takes_the_fine_label(folder, tmp_path):
     splits = tiny((32, 32, 3), 100)
     batches = batches_of(splits, cifar100.BATCHES, coarse=19)
     originals = write_cifar(tmp_path / "originals", "archive", cifar100.ARCHIVE, batches)
-    cifar100.prepare(folder, originals, COUNTS)
+    cifar100.prepare(folder, originals, COUNTS, cifar100.ARCHIVE)
     for split, (_, labels) in splits.items():
         assert sorted(np.load(folder / f"{split}_labels.npy")) == sorted(labels)
+
+
+def test_a_users_own_cifar100_must_be_the_official_one(folder, tmp_path):
+    batches = batches_of(tiny((32, 32, 3), 100), cifar100.BATCHES, coarse=19)
+    originals = write_cifar(tmp_path / "originals", "archive", cifar100.ARCHIVE, batches)
+    md5 = hashlib.md5(originals.read_bytes()).hexdigest()
+    for given in (originals, originals.parent):
+        refused(
+            f"^{originals} has MD5 {md5}, expected 03b5dce01913d631647c71ecec9e9cb8$",
+            *(cifar100.prepare, folder, given, COUNTS),
+        )
+    assert names(folder) == []
+    cifar100.prepare(folder, originals, COUNTS, dataclasses.replace(cifar100.HELD, md5=md5))
+    assert len(names(folder)) == 4
 
 
 def test_cifar100_20k_finds_the_chosen_images(folder, tmp_path):
