@@ -63,17 +63,17 @@ def random_symbols(vocab_size, shape):
     return torch.randint(3, vocab_size, (2, *shape), generator=generator).unbind()
 
 
-# Variance of the logits over the vocabulary at the start, which adds half of itself to the loss: the
-# log of a mean of exponentials of normal numbers. And how far off 256 targets may be, relatively:
-# their mean logit has an error of (variance / 256)^.5, and there are few symbols in ptb_gpt.
+# Variance of the logits over the vocabulary at the start, which adds half of itself to the loss, the
+# log of a mean of exponentials of normal numbers; and how far off 256 targets may be, relatively:
+# their mean logit has an error of (variance / 256)^.5, and ptb_gpt has only 50 symbols.
 TEXT = {
     # A normalised vector of squared norm `width` times weights N(0, 0.02).
     "ptb_gpt": (lambda cfg: 0.02**2 * cfg.width, 0.02),
     # The outputs of LSTM layers are small, and so are the weights of the read-outs.
     "ptb_lstm": (lambda cfg: 0.0, 0.01),
     "ptb_word_lstm": (lambda cfg: 0.0, 0.01),
-    # A normalised vector of squared norm `dim` times embeddings N(0, 1/dim). The loss has 0.36 more,
-    # as the read-out finds the token before in its own embedding: see the test after this.
+    # A normalised vector of squared norm `dim` times embeddings N(0, 1/dim). The loss is 0.36 more,
+    # as the read-out finds the token before in its own embedding: see the next test.
     "iwslt14_transformer": (lambda cfg: 1.0, 0.05),
 }
 
