@@ -27,8 +27,12 @@ def load_images(
     labels = load_array(path, np.uint8, ())
     if len(labels) != len(images):
         raise DataError(f"{path} must hold {len(images)} labels, one an image, got {len(labels)}")
-    if (labels >= num_classes).any():
-        raise DataError(f"{path} must hold labels 0 to {num_classes - 1}, got {labels.max()}")
+    wrong = labels >= num_classes
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise DataError(
+            f"{path} must hold labels 0 to {num_classes - 1}, got {labels[index]} at index {index}"
+        )
     return images, labels
 
 

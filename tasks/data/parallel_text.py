@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tasks.data.lines import decoded_lines
 from tasks.data.store import DataError
 
 Pair = tuple[str, str]  # German, English
@@ -11,24 +12,14 @@ SPLITS = ("train", "valid", "test")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file; only "\\n" and "\\r\\n" end one.
+    """Read the lines of a file that is not empty, as `decoded_lines` does.
 
     Raises:
         DataError: if the file cannot be read or is empty, or a line is not UTF-8.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if not raw.strip():
+    lines = decoded_lines(path)
+    if not any(line.strip() for line in lines):
         raise DataError(f"{path} must hold sentences, got an empty file")
-    lines = []
-    # Decoded line by line, and not by str.splitlines: subtitles hold U+2028 and the like.
-    for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n"), start=1):
-        try:
-            lines.append(line.removesuffix(b"\r").decode())
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}, line {number}: must be UTF-8, got {error.reason}") from error
     return lines
 
 

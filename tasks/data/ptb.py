@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.data.archives import extract
 from tasks.data.download import Original, obtain
+from tasks.data.lines import decoded_lines
 from tasks.data.store import DataError
 
 # The archive of the recurrent language model toolkit; its MD5 is the one quoted everywhere.
@@ -119,12 +120,7 @@ def read_words(path: Path, vocabulary: dict[str, int]) -> np.ndarray:
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of each line, from 1, and its words."""
-    try:
-        lines = path.read_bytes().decode().removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} must be UTF-8, got {error.reason} at byte {error.start}"
-        ) from error
+    lines = decoded_lines(path)
     if not any(line.strip() for line in lines):
         raise DataError(f"{path} must hold words, got an empty text")
     yield from enumerate((line.split() for line in lines), start=1)

@@ -37,7 +37,10 @@ def test_images_and_labels_are_loaded(tmp_path):
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"train_images\.npy is empty"),
         ({"labels": LABELS[:2]}, r"train_labels\.npy must hold 3 labels, one an image, got 2"),
         ({"labels": LABELS.astype(np.int64)}, r"uint8 of shape \(n\), got int64"),
-        ({"labels": LABELS + np.uint8(1)}, r"train_labels\.npy must hold labels 0 to 2, got 3"),
+        (
+            {"labels": LABELS + np.uint8(1)},
+            r"train_labels\.npy must hold labels 0 to 2, got 3 at index 1$",
+        ),
     ],
 )
 def test_wrong_arrays_are_one_line(tmp_path, arrays, message):

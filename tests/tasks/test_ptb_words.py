@@ -80,8 +80,8 @@ def test_a_byte_that_is_no_symbol_is_named_with_its_line(tmp_path, content, line
 
 def test_what_is_no_text_is_named(tmp_path):
     path = tmp_path / "ptb.train.txt"
-    path.write_bytes(b"a b \xff\n")
-    with pytest.raises(DataError, match=r"must be UTF-8, got invalid start byte at byte 4$"):
+    path.write_bytes(b"a b\n\nc \xff\n")
+    with pytest.raises(DataError, match=r", line 3: must be UTF-8, got invalid start byte$"):
         ptb.read_vocabulary(path, 10)
 
 
