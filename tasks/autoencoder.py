@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
+from tasks.checks import check_choice, check_integers, check_sizes
 from tasks.data.pixel_sets import SETS
 from tasks.models.autoencoder import Autoencoder
 from tasks.reconstruction import LOSSES
@@ -60,14 +61,12 @@ class Autoencoding(Task):
         check_choice("loss", loss, tuple(LOSSES))
         self.set = SETS[self.data]
         check_choice("split", split, self.set.splits)
-        for name, count in {"num_train": num_train, "num_test": num_test}.items():
-            if count is not None:
-                check_at_least(name, count, 1)
-        if len(widths) < 2 or widths[0] != self.set.num_pixels:
-            raise ValueError(
-                f"widths must begin with {self.set.num_pixels}, the pixels of {self.data}, and end "
-                f"with the code, got {list(widths)}"
-            )
+        check_sizes({}, {"num_train": num_train, "num_test": num_test})
+        first = self.set.num_pixels
+        wanted = f"begin with {first}, the pixels of {self.data}, and end with the code"
+        check_integers("widths", widths, wanted, least=2)
+        if widths[0] != first:
+            raise ValueError(f"widths must {wanted}, got {list(widths)}")
         self.reconstruction = LOSSES[loss]
         if self.reconstruction.needs_unit_range and not self.set.unit_range:
             raise ValueError(

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tasks.checks import check_at_least, check_list, check_number
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -37,7 +39,7 @@ class Target:
     """The value of a metric on a split at which a task counts as solved.
 
     Raises:
-        ValueError: if direction is neither "min" nor "max".
+        ValueError: if direction is neither "min" nor "max", or value is no number.
     """
 
     metric: str
@@ -48,6 +50,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.direction not in ("min", "max"):
             raise ValueError(f"target.direction must be min or max, got {self.direction}")
+        check_number("target.value", self.value)
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,19 @@ class Task(abc.ABC):
         check_at_least("batch_size", batch_size, 1)
         check_at_least("average_last", average_last, 0)
         check_at_least("average_every", average_every, 1)
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be > 0 or null, got {clip_norm}")
+        check_number("clip_norm", clip_norm, above=0, optional=True)
         if early_stopping is not None:
             check_at_least("early_stopping", early_stopping, 1)
+        if not isinstance(target, Target):
+            raise ValueError(f"target must be a metric, split, direction and value, got {target}")
+        check_list("eval_splits", eval_splits, f"be a list of {', '.join(self.splits)}")
         for split in (*eval_splits, target.split):
             self._check_split(split)
         if isinstance(evaluate_at, int):
             check_at_least("evaluate_at", evaluate_at, 1)
         else:
-            evaluate_at = tuple(int(step) for step in evaluate_at)
+            check_list("evaluate_at", evaluate_at, "be an integer or a list of steps")
+            evaluate_at = tuple(evaluate_at)
             for step in evaluate_at:
                 check_at_least("evaluate_at", step, 0)
         self.seed = seed
@@ -250,25 +256,3 @@ class Task(abc.ABC):
 
     def reset(self) -> None:
         """Forget the state carried between batches."""
-
-
-def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuse an option that is no integer, or too small.
-
-    Raises:
-        ValueError: unless value is an integer >= least.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name} must be an integer, got {value}")
-    if value < least:
-        raise ValueError(f"{name} must be >= {least}, got {value}")
-
-
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Refuse an option that is not one of a few.
-
-    Raises:
-        ValueError: if value is not in allowed.
-    """
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Batch, Task, check_at_least, check_choice
+from tasks.base import Batch, Task
+from tasks.checks import check_at_least, check_choice, check_number
 from tasks.models.parameter import FreeParameter
 from tasks.synthetic import SampleBatches
 
@@ -43,6 +44,7 @@ class ConvexProblem(Task):
         check_choice("data", self.data, ("synthetic",))
         check_at_least("num_samples", num_samples, 1)
         check_at_least("dim", dim, 1)
+        check_number("condition", condition, least=1)
         self.num_samples = num_samples
         self.dim = dim
         self.condition = condition
@@ -70,6 +72,7 @@ class ConvexProblem(Task):
 
     def setup(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Generate the instance and solve it (O(num_samples dim^2) a Newton iteration)."""
+        check_at_least("instance_seed", self.instance_seed, 0)
         inputs, targets = self.instance()
         self._optimum = self.optimum(inputs, targets)
         self._inputs, self._targets = inputs.to(device), targets.to(device)

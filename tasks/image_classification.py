@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
+from tasks.checks import (
+    check_at_least,
+    check_callable,
+    check_channels,
+    check_choice,
+    check_flag,
+    check_number,
+    check_sizes,
+)
 from tasks.data import images
 from tasks.data.arrays import load_images
 from tasks.data.store import content_hash, require
@@ -71,25 +80,15 @@ class ImageClassification(Task):
         super().__init__(**common)
         check_choice("data", self.data, tuple(images.SETS))
         check_at_least("pad", pad, 0)
-        sizes = {"eval_train": eval_train, "num_train": num_train, "num_test": num_test}
-        for name, value in {**sizes, "eval_batch_size": eval_batch_size}.items():
-            if value is not None or name == "eval_batch_size":
-                check_at_least(name, value, 1)
-        choices = {"flip": flip, "drop_last": drop_last, "channels_last": channels_last}
-        for name, value in choices.items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, got {value}")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be >= 0 and < 1, got {label_smoothing}")
+        optional = {"eval_train": eval_train, "num_train": num_train, "num_test": num_test}
+        check_sizes({"eval_batch_size": eval_batch_size}, optional)
+        flags = {"flip": flip, "drop_last": drop_last, "channels_last": channels_last}
+        for name, value in flags.items():
+            check_flag(name, value)
+        check_number("label_smoothing", label_smoothing, least=0, below=1)
+        check_callable("model", model)
         self.set = images.SETS[self.data]
-        for name, values in {"mean": mean, "std": std}.items():
-            if len(values) != self.set.num_channels:
-                raise ValueError(
-                    f"{name} must have a number for each of the {self.set.num_channels} channels "
-                    f"of {self.data}, got {list(values)}"
-                )
-        if not min(std) > 0:
-            raise ValueError(f"std must be > 0, got {list(std)}")
+        check_channels(mean, std, self.set.num_channels, f" of {self.data}")
         self.data_dir = data_dir
         self.model = model
         self.mean = mean

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
+from tasks.checks import (
+    check_at_least,
+    check_callable,
+    check_channels,
+    check_choice,
+    check_number,
+    check_sizes,
+)
 from tasks.data.image_folder import FolderSplit, find_splits, read_batches
 from tasks.data.images import Normalization
 from tasks.data.store import content_hash, files_of, require
@@ -79,25 +87,17 @@ class ImageNet(Task):
         check_choice("data", self.data, SETS)
         check_at_least("num_classes", num_classes, 2)
         check_at_least("num_workers", num_workers, 0)
-        check_at_least("image_size", image_size, 1)
-        check_at_least("eval_batch_size", eval_batch_size, 1)
-        self.num_evaluated = {"train": eval_train, "val": eval_val}
-        for split, count in self.num_evaluated.items():
-            if count is not None:
-                check_at_least(f"eval_{split}", count, 1)
-        if not eval_resize >= 1:
-            raise ValueError(f"eval_resize must be >= 1, got {eval_resize}")
-        most = 1 - 1 / num_classes  # with more the right class would be the least likely
-        if not 0 <= label_smoothing <= most:
-            raise ValueError(f"label_smoothing must be >= 0 and <= {most:g}, got {label_smoothing}")
-        for name, values in {"mean": mean, "std": std}.items():
-            if len(values) != 3:
-                raise ValueError(
-                    f"{name} must have a number for each of 3 channels, got {list(values)}"
-                )
-        if not min(std) > 0:
-            raise ValueError(f"std must be > 0, got {list(std)}")
+        sizes = {"image_size": image_size, "eval_batch_size": eval_batch_size}
+        check_sizes(sizes, {"eval_train": eval_train, "eval_val": eval_val})
+        check_number("min_scale", min_scale, above=0, most=1)
+        check_number("max_aspect", max_aspect, least=1)
+        check_number("eval_resize", eval_resize, least=1)
+        # With more the right class would be the least likely.
+        check_number("label_smoothing", label_smoothing, least=0, most=1 - 1 / num_classes)
+        check_channels(mean, std, 3, "")
+        check_callable("model", model)
         self.data_dir = data_dir
+        self.num_evaluated = {"train": eval_train, "val": eval_val}
         self.model = model
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing

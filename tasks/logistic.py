@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, check_choice
+from tasks.base import Batch
+from tasks.checks import check_choice
 from tasks.convex import ConvexProblem
 from tasks.models.parameter import add_grad
 from tasks.synthetic import (

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
+from tasks.checks import check_at_least, check_choice, check_flag, check_number, check_sizes
 from tasks.data import ptb
 from tasks.data.encoding import ENCODINGS
 from tasks.data.store import content_hash, require
@@ -67,13 +68,9 @@ class PTBGPT(Task):
         check_choice("symbols", symbols, tuple(ENCODINGS))
         check_at_least("vocab_size", vocab_size, ENCODINGS[symbols].least)
         sizes = {"context": context, "width": width, "num_layers": num_layers}
-        sizes["num_heads"] = num_heads
-        if eval_symbols is not None:
-            sizes["eval_symbols"] = eval_symbols
-        for name, value in sizes.items():
-            check_at_least(name, value, 1)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be >= 0 and < 1, got {dropout}")
+        check_sizes(sizes | {"num_heads": num_heads}, {"eval_symbols": eval_symbols})
+        check_number("dropout", dropout, least=0, below=1)
+        check_flag("tied", tied)
         if width % num_heads:
             raise ValueError(f"width must be a multiple of num_heads = {num_heads}, got {width}")
         self.data_dir = data_dir

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
 from tasks.carried import CarriedState
+from tasks.checks import check_at_least, check_choice, check_number, check_sizes
 from tasks.data import ptb
 from tasks.data.store import content_hash, require
 from tasks.data.streams import Streams, frequency_loss, mean_loss, perplexity
@@ -65,12 +66,8 @@ class PTBLSTM(Task):
         check_at_least("vocab_size", vocab_size, len(ptb.SYMBOLS))
         sizes = {"embedding_size": embedding_size, "hidden_size": hidden_size, "bptt": bptt}
         sizes |= {"num_layers": num_layers, "eval_streams": eval_streams}
-        if eval_chars is not None:
-            sizes["eval_chars"] = eval_chars
-        for name, value in sizes.items():
-            check_at_least(name, value, 1)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be >= 0 and < 1, got {dropout}")
+        check_sizes(sizes, {"eval_chars": eval_chars})
+        check_number("dropout", dropout, least=0, below=1)
         self.data_dir = data_dir
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
 from tasks.carried import CarriedState
+from tasks.checks import check_at_least, check_choice, check_flag, check_number, check_sizes
 from tasks.data import ptb
 from tasks.data.store import content_hash, require
 from tasks.data.streams import Streams, frequency_loss, mean_loss, perplexity
@@ -79,16 +80,14 @@ class PTBWordLSTM(Task):
             check_at_least(name, value, 2)
         sizes = {"embedding_size": embedding_size, "hidden_size": hidden_size}
         sizes |= {"num_layers": num_layers, "eval_streams": eval_streams}
-        if eval_words is not None:
-            sizes["eval_words"] = eval_words
-        for name, value in sizes.items():
-            check_at_least(name, value, 1)
-        for name, weight in {
-            "activation_penalty": activation_penalty,
-            "slowness_penalty": slowness_penalty,
-        }.items():
-            if not weight >= 0:
-                raise ValueError(f"{name} must be >= 0, got {weight}")
+        check_sizes(sizes, {"eval_words": eval_words})
+        check_number("activation_penalty", activation_penalty, least=0)
+        check_number("slowness_penalty", slowness_penalty, least=0)
+        check_flag("tied", tied)
+        if not isinstance(dropout, DropoutRates):
+            raise ValueError(
+                f"dropout must be rates of {', '.join(vars(DropoutRates()))}, got {dropout}"
+            )
         self.data_dir = data_dir
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Batch, Task, check_at_least, check_choice
+from tasks.base import Batch, Task
+from tasks.checks import check_at_least, check_choice, check_number
 from tasks.models.parameter import FreeParameter, add_grad
 from tasks.synthetic import random_rotation
 
@@ -48,14 +49,9 @@ class Quadratic(Task):
         super().__init__(**common)
         check_choice("data", self.data, ("synthetic",))
         check_at_least("dim", dim, 1)
-        if not condition >= 1:
-            raise ValueError(f"condition must be >= 1, got {condition}")
-        for name, value in {
-            "spectrum_exponent": spectrum_exponent,
-            "max_eigenvalue": max_eigenvalue,
-        }.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be > 0, got {value}")
+        check_number("condition", condition, least=1)
+        check_number("spectrum_exponent", spectrum_exponent, above=0)
+        check_number("max_eigenvalue", max_eigenvalue, above=0)
         self.dim = dim
         self.condition = condition
         self.spectrum_exponent = spectrum_exponent
@@ -81,6 +77,7 @@ class Quadratic(Task):
 
     def setup(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Generate the instance; `dtype` does not matter, as A and B stay float64."""
+        check_at_least("instance_seed", self.instance_seed, 0)
         a, b = self.instance()
         self._a, self._b = a.to(device), b.to(device)
 

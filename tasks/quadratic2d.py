@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Batch, Task, check_choice
+from tasks.base import Batch, Task
+from tasks.checks import check_choice, check_number, check_numbers
 from tasks.models.parameter import FreeParameter
 
 PARAMETRIZATIONS = ("theta", "whitened")
@@ -51,12 +52,10 @@ class Quadratic2D(Task):
     ) -> None:
         super().__init__(**common)
         check_choice("data", self.data, ("synthetic",))
-        if not -1 < coupling < 1:
-            raise ValueError(f"coupling must be > -1 and < 1, got {coupling}")
-        if len(start) != 2 or not all(math.isfinite(value) for value in start):
-            raise ValueError(f"start must be two finite numbers, got {list(start)}")
+        check_number("coupling", coupling, above=-1, below=1)
+        check_numbers("start", start, 2, "be two finite numbers")
         check_choice("parametrization", parametrization, PARAMETRIZATIONS)
-        if num_tensors not in (1, 2):
+        if num_tensors not in (1, 2) or isinstance(num_tensors, bool):
             raise ValueError(f"num_tensors must be 1 or 2, got {num_tensors}")
         self.coupling = coupling
         self.start = tuple(start)

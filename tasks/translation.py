@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.base import Batch, CurvatureInfo, Task, check_at_least, check_choice
+from tasks.base import Batch, CurvatureInfo, Task
+from tasks.checks import check_at_least, check_callable, check_choice, check_number, check_sizes
 from tasks.data import iwslt14, multi30k, tatoeba_de_en
 from tasks.data.encoded_text import EncodedText, spaced
 from tasks.data.joined_bpe import END, PADDING, START
@@ -77,15 +78,13 @@ class Translation(Task):
     ) -> None:
         super().__init__(**common)
         check_choice("data", self.data, tuple(SETS))
-        sizes = {"vocab_size": vocab_size, "max_tokens": max_tokens}
         limits = {"train_sentences": train_sentences, "eval_sentences": eval_sentences}
-        sizes |= {name: value for name, value in limits.items() if value is not None}
-        for name, value in sizes.items():
-            check_at_least(name, value, 1)
+        check_sizes({"vocab_size": vocab_size, "max_tokens": max_tokens}, limits)
         if bleu_sentences is not None:
             check_at_least("bleu_sentences", bleu_sentences, 0)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be >= 0 and < 1, got {label_smoothing}")
+        check_number("label_smoothing", label_smoothing, least=0, below=1)
+        check_callable("model", model)
+        check_callable("search", search)
         self.data_dir = data_dir
         self.vocab_size = vocab_size
         self._model = model

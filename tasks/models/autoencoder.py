@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from tasks.checks import check_integers
+
 
 class Autoencoder(nn.Module):
     """An MLP to a narrow code and back through the mirrored widths.
@@ -24,8 +26,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f"widths must be two or more integers >= 1, got {list(widths)}")
+        check_integers("widths", widths, "be two or more integers >= 1", least=2)
         self.encoder = _mlp(widths)
         self.decoder = _mlp(widths[::-1])
 

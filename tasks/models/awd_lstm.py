@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.checks import check_number
+
 _EMBEDDING_BOUND = 0.1
 
 
@@ -36,8 +38,7 @@ class DropoutRates:
 
     def __post_init__(self) -> None:
         for name, rate in vars(self).items():
-            if not 0 <= rate < 1:
-                raise ValueError(f"dropout.{name} must be >= 0 and < 1, got {rate}")
+            check_number(f"dropout.{name}", rate, least=0, below=1)
 
 
 class Prediction(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasks.checks import check_at_least, check_number
 from tasks.models.transformer import KeysValues, Memory, Transformer
 
 
@@ -65,11 +66,9 @@ class BeamSearch:
 
     def __post_init__(self) -> None:
         for name in ("beam", "max_length_extra"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+            check_at_least(name, getattr(self, name), 1)
         for name in ("length_penalty", "max_length_ratio"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), least=0)
 
     def __call__(
         self,

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.checks import check_at_least, check_choice, check_depth
+
 BLOCKS_PER_DEPTH = 6  # a block has two convolutions, and there are three stages
 NORMS = ("none", "batch")
 
@@ -26,17 +28,15 @@ class ResNetCIFAR(nn.Module):
         width: channels of the first stage.
 
     Raises:
-        ValueError: for a depth or a norm that there is not, or a width below 1.
+        ValueError: for a depth or a norm that there is not, or a size below 1.
     """
 
     def __init__(self, depth: int, num_classes: int, norm: str = "none", width: int = 16) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % BLOCKS_PER_DEPTH:
-            raise ValueError(f"depth must be 6 k + 2 with k >= 1, got {depth}")
-        if norm not in NORMS:
-            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
-        if width < 1:
-            raise ValueError(f"width must be >= 1, got {width}")
+        check_depth(depth, BLOCKS_PER_DEPTH)
+        check_choice("norm", norm, NORMS)
+        check_at_least("width", width, 1)
+        check_at_least("num_classes", num_classes, 1)
         num_blocks = (depth - 2) // BLOCKS_PER_DEPTH
         layers: list[tuple[str, nn.Module]] = [
             ("stem", _convolution(3, width, 1, norm)),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from tasks.checks import check_integers, check_sizes
 from tasks.models.torchvision_ops import import_torchvision
 
 STANDARD_WIDTH = 64
@@ -37,12 +38,9 @@ class ResNetImageNet(nn.Module):
         num_blocks: Sequence[int] = (3, 4, 6, 3),
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be >= 1, got {num_classes}")
-        if width < 1:
-            raise ValueError(f"width must be >= 1, got {width}")
-        if len(num_blocks) != 4 or min(num_blocks) < 1:
-            raise ValueError(f"num_blocks must be four integers >= 1, got {list(num_blocks)}")
+        check_sizes({"num_classes": num_classes, "width": width})
+        wanted = "be four integers >= 1"
+        check_integers("num_blocks", num_blocks, wanted, least=4, most=4)
         bottleneck = import_torchvision().models.resnet.Bottleneck
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

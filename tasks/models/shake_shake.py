@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.checks import check_at_least, check_depth
+
 STEM_CHANNELS = 16
 BLOCKS_PER_DEPTH = 6  # a block is two convolutions deep, and there are three stages
 
@@ -35,12 +37,10 @@ class ShakeShake(nn.Module):
 
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % BLOCKS_PER_DEPTH:
-            raise ValueError(f"depth must be 6 k + 2 with k >= 1, got {depth}")
-        if width < 2 or width % 2:
+        check_depth(depth, BLOCKS_PER_DEPTH)
+        if not isinstance(width, int) or width < 2 or width % 2:
             raise ValueError(f"width must be even and >= 2, got {width}")
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+        check_at_least("num_classes", num_classes, 1)
         layers: list[tuple[str, nn.Module]] = [
             ("stem", nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)),
             ("stem_norm", nn.BatchNorm2d(STEM_CHANNELS)),

@@ -6,6 +6,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from tasks.checks import check_integers, check_sizes
+
 
 class TanhCNN(nn.Module):
     """Groups of 3 x 3 convolutions with tanh, each group halving the image, and a read-out.
@@ -33,15 +35,16 @@ class TanhCNN(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
-        sizes = {
-            "width": width,
-            "num_groups": num_groups,
-            "convs_per_group": convs_per_group,
-            "num_classes": num_classes,
-        }
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+        check_sizes(
+            {
+                "width": width,
+                "num_groups": num_groups,
+                "convs_per_group": convs_per_group,
+                "num_classes": num_classes,
+            }
+        )
+        wanted = "be three integers >= 1, channels, height and width"
+        check_integers("image_shape", image_shape, wanted, least=3, most=3)
         channels, *resolution = image_shape
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for group in range(1, num_groups + 1):

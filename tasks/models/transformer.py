@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.checks import check_number, check_sizes
+
 MAX_LENGTH = 1024  # tokens of a sentence, as in fairseq
 _WAVELENGTH = 10000  # longest wavelength of the positions, over 2 pi [Vaswani et al. 2017]
 
@@ -68,13 +70,10 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         lengths = {"vocab_size": vocab_size, "dim": dim, "hidden_size": hidden_size}
-        for name, value in (lengths | {"num_heads": num_heads, "num_layers": num_layers}).items():
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+        check_sizes(lengths | {"num_heads": num_heads, "num_layers": num_layers})
         rates = {"dropout": dropout, "attention_dropout": attention_dropout}
-        for name, value in (rates | {"relu_dropout": relu_dropout}).items():
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be >= 0 and < 1, got {value}")
+        for name, rate in (rates | {"relu_dropout": relu_dropout}).items():
+            check_number(name, rate, least=0, below=1)
         if dim % 2 or dim % num_heads:
             raise ValueError(
                 f"dim must be even and a multiple of num_heads ({num_heads}), got {dim}"

@@ -315,7 +315,7 @@ def test_options_that_do_not_fit_the_set_are_named(sets_dir, fake_sets, change, 
         ("eval_val=0", "eval_val must be >= 1, got 0"),
         ("eval_batch_size=0", "eval_batch_size must be >= 1, got 0"),
         ("num_workers=-1", "num_workers must be >= 0, got -1"),
-        ("mean=[0.5]", r"mean must have a number for each of 3 channels, got \[0.5\]"),
+        ("mean=[0.5]", r"mean must have a number for each of the 3 channels, got \[0.5\]"),
         ("std=[1,1,0]", r"std must be > 0, got \[1, 1, 0\]"),
     ],
 )

@@ -116,7 +116,7 @@ def test_gradients_reach_every_parameter():
     [
         (lambda: ResNetCIFAR(31, 10), r"depth must be 6 k \+ 2 with k >= 1, got 31"),
         (lambda: ResNetCIFAR(2, 10), r"depth must be 6 k \+ 2 with k >= 1, got 2"),
-        (lambda: ResNetCIFAR(32, 10, "layer"), "norm must be one of none, batch, got 'layer'"),
+        (lambda: ResNetCIFAR(32, 10, "layer"), "norm must be one of none, batch, got layer"),
         (lambda: Autoencoder((5,)), r"widths must be two or more integers >= 1, got \[5\]"),
         (lambda: TanhCNN((1, 28, 28), 0, 4, 1, 10), "width must be >= 1, got 0"),
         (lambda: TanhCNN((1, 28, 28), 3, 5, 1, 10), r"leave a pixel of \(1, 28, 28\), got 5"),
