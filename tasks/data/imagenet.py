@@ -56,6 +56,7 @@ def prepare(
     if originals is None:
         raise DataError(f"ImageNet cannot be fetched: {BRING}")
     if all((originals / split).is_dir() for split in num_images):
+        check_tree(originals, num_images, num_classes)
         for split in num_images:
             (folder / split).symlink_to((originals / split).resolve(), target_is_directory=True)
     else:
@@ -66,7 +67,7 @@ def prepare(
             check(path, path, md5[name])
         write_val(archives[VAL], validation_classes(archives[DEVKIT]), folder / "val")
         write_train(archives[TRAIN], folder / "train")
-    check_tree(folder, num_images, num_classes)
+        check_tree(folder, num_images, num_classes)
 
 
 def write_train(archive: Path, folder: Path) -> None:

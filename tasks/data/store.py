@@ -137,6 +137,7 @@ def fetch(
             try:
                 listing = _prepare(place, partial, originals)
             except DataError as error:
+                _clear(partial)
                 with contextlib.suppress(OSError):
                     partial.rmdir()  # a download that has begun stays, and is continued
                 hint = "" if originals else f"; try again with {place.command}, {place.by_hand()}"
@@ -161,16 +162,15 @@ def _prepare(place: Place, partial: Path, originals: Path | None) -> Listing:
     else:
         listing = place.committed
         for file, what in listing.wrong(partial, tuple(listing.marks)):
-            (partial / file).unlink(missing_ok=True)
-            raise DataError(f"{file} from the source {what}")
+            raise DataError(f"{file} from {originals or 'the source'} {what}")
     shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     return listing
 
 
 def _clear(partial: Path) -> None:
-    """Remove what an attempt that was cut has written, downloads apart."""
+    """Remove what an attempt that was cut or failed has written, downloads apart."""
     for path in partial.iterdir():
-        if path.name == SCRATCH or path.suffix == ".part":
+        if path.name == SCRATCH:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -214,6 +214,25 @@ def test_the_set_of_folders_is_that_of_the_archives(tiny, tmp_path, monkeypatch)
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize("unpack", [True, False])
+def test_a_preparation_that_fails_names_the_users_files_and_leaves_nothing(
+    tiny, tmp_path, monkeypatch, unpack
+):
+    originals = tmp_path / "originals"
+    if unpack:
+        write_tree(originals, {**EXPECTED, "train/n01440764/more.JPEG": b""})
+        message = f"^{originals}/train must hold 6 images, got 7$"
+    else:
+        # The validation images have been written when the training archive proves wrong.
+        for name, md5 in write_archives(originals, train=tar_of({"x.txt": b""})).items():
+            monkeypatch.setitem(imagenet.MD5, name, md5)
+        message = f"^{originals}/{imagenet.TRAIN} must hold <class>.tar only, got x.txt$"
+    before = written(originals)
+    refused(message, lambda: fetch("imagenet", tmp_path / "data", originals=originals))
+    assert not (tmp_path / "data").exists()
+    assert written(originals) == before
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
