@@ -63,9 +63,9 @@ def random_symbols(vocab_size, shape):
     return torch.randint(3, vocab_size, (2, *shape), generator=generator).unbind()
 
 
-# Variance of the logits over the vocabulary at the start, which adds half of itself to the loss, the
-# log of a mean of exponentials of normal numbers; and how far off 256 targets may be, relatively:
-# their mean logit has an error of (variance / 256)^.5, and ptb_gpt has only 50 symbols.
+# Variance of the logits over the vocabulary at the start, which adds half of itself to the loss
+# (the log of a mean of exponentials of normal numbers), and how far off 256 targets may be,
+# relatively: their mean logit has an error of (variance / 256)^.5, and ptb_gpt has only 50 symbols.
 TEXT = {
     # A normalised vector of squared norm `width` times weights N(0, 0.02).
     "ptb_gpt": (lambda cfg: 0.02**2 * cfg.width, 0.02),
