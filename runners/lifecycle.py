@@ -22,7 +22,7 @@ from runners.preflight import measure
 from runners.progress import say
 from runners.settings import Outcome, Settings
 from runners.state import Run
-from runners.train import check_samples, train
+from runners.train import check_average, check_samples, train
 from tasks.data.store import DataError
 
 
@@ -88,6 +88,7 @@ def skipped(job: Job, run_id: str, run_dir: Path) -> Outcome:
 def make_run(job: Job, run_id: str, run_dir: Path) -> Outcome:
     """Set up, train and record; the caller holds the run's lock."""
     settings, task = job.settings, job.task
+    check_average(task, settings.max_steps)
     torch.set_num_threads(settings.num_threads)
     task.setup(settings.device, settings.dtype)
     cost = None if job.quiet else measure(task, job.make_optimizer, settings)

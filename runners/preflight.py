@@ -17,7 +17,7 @@ from runners.layers import require_layers
 from runners.messages import first_line
 from runners.settings import Outcome, Settings
 from runners.state import steps_per_epoch
-from runners.train import add_gradients, seed_step, step_batches, update
+from runners.train import add_gradients, check_average, seed_step, step_batches, update
 from tasks.data.store import DataError
 
 # An optimizer reaches its steady cost only when its window is full, so the trial goes on for some
@@ -93,6 +93,7 @@ def measure(task, make_optimizer, settings: Settings) -> Cost:
 def dry_run(job: Job) -> Outcome:
     """Say what a run would cost, and stop."""
     settings = job.settings
+    check_average(job.task, settings.max_steps)
     try:
         torch.set_num_threads(settings.num_threads)
         job.task.setup(settings.device, settings.dtype)

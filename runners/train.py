@@ -80,6 +80,20 @@ def enters_average(run: Run) -> bool:
     return left % every == 0 and left // every < run.task.average_last
 
 
+def check_average(task, max_steps: int) -> None:
+    """Refuse an average whose first parameters would be those of a step before the first.
+
+    Raises:
+        ValueError: naming the options that make it shorter.
+    """
+    last, every = task.average_last, task.average_every
+    if last > 1 and (last - 1) * every >= max_steps:
+        raise ValueError(
+            f"(average_last - 1) * average_every must be < {max_steps}, the steps of the run, got "
+            f"({last} - 1) * {every}: set task.average_every, or task.average_last=0"
+        )
+
+
 def step_batches(
     task, start_step: int, steps_per_epoch: int, accumulate: int
 ) -> Iterator[tuple[int, list]]:

@@ -26,8 +26,7 @@ def scores(tmp_path, name, **averaging):
         ({"average_last": 3, "average_every": 1}, [8, 9, 10]),
         ({"average_last": 3, "average_every": 4}, [2, 6, 10]),
         ({"average_last": 1, "average_every": 7}, [10]),
-        # More than there are: step 0 is no parameter that training has made.
-        ({"average_last": 5, "average_every": 5}, [5, 10]),
+        ({"average_last": 2, "average_every": 9}, [1, 10]),
     ],
 )
 def test_steps_are_counted_back_from_the_last(averaging, steps, tmp_path):
@@ -44,6 +43,19 @@ def test_a_shorter_budget_ends_its_own_average(tmp_path):
     task = Toy(evaluate_at=EVERY, average_last=2, average_every=3)
     _, run_dir = run_toy(tmp_path / "short", task, max_steps=7)
     assert evaluations(run_dir, "score")[7] == pytest.approx((plain[4] + plain[7]) / 2, rel=1e-14)
+
+
+@pytest.mark.parametrize("more", [[], ["dry_run=true"]])
+def test_an_average_longer_than_the_run_is_refused(more, tmp_path):
+    options = ["task=logistic", "max_steps=12", "task.average_last=3", "+task.average_every=6"]
+    result = command(*options, "tracking=none", f"runs_dir={tmp_path}/runs", *more)
+    assert result.code == 2
+    # Step 0 is no parameter that training has made.
+    assert result.err.strip() == (
+        "run.py: (average_last - 1) * average_every must be < 12, the steps of the run, got "
+        "(3 - 1) * 6: set task.average_every, or task.average_last=0"
+    )
+    assert not list(tmp_path.rglob("manifest.json"))
 
 
 def test_the_interval_is_an_integer_of_at_least_one():
