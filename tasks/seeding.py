@@ -9,8 +9,9 @@ import torch
 def seeded(*key: int) -> torch.Generator:
     """Make the CPU generator of a key, such as (seed, epoch, step).
 
-    Different keys give unrelated streams, and the same key the same stream on every machine and
-    after every interruption.
+    The same key gives the same stream on every machine and after every interruption. A key is
+    mixed into a seed of 32 bits: the streams of two keys are unrelated, or, with a probability of
+    2^-32, the same; among n keys one expects n^2 / 2^33 such pairs.
     """
     mixed = np.random.SeedSequence(key).generate_state(1, np.uint32)[0]
     return torch.Generator().manual_seed(int(mixed))
