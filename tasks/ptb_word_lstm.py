@@ -146,10 +146,13 @@ class PTBWordLSTM(Task):
         prediction = model(batch.inputs, self._carried.enter(batch))
         self._carried.leave(prediction.state)
         loss = F.cross_entropy(prediction.logits.flatten(0, 1), batch.targets.flatten())
+        # In the precision of the cross-entropy: under autocast the outputs are in bfloat16.
         if self.activation_penalty:
-            loss = loss + self.activation_penalty * prediction.dropped.square().mean()
+            dropped = prediction.dropped.to(loss.dtype)
+            loss = loss + self.activation_penalty * dropped.square().mean()
         if self.slowness_penalty:
-            loss = loss + self.slowness_penalty * prediction.outputs.diff(dim=1).square().mean()
+            outputs = prediction.outputs.to(loss.dtype)
+            loss = loss + self.slowness_penalty * outputs.diff(dim=1).square().mean()
         return loss
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ import tasks.ptb_word_lstm
 from tasks.base import Target
 from tasks.data import ptb
 from tasks.data.store import DataError
-from tasks.models.awd_lstm import DropoutRates
+from tasks.models.awd_lstm import DropoutRates, Prediction
 from tasks.ptb_word_lstm import PTBWordLSTM
 
 LENGTHS = {"train": 1200, "valid": 507, "test": 95}  # words, ends of lines included
@@ -226,6 +226,20 @@ def test_a_sample_is_a_sequence(text_dir):
     torch.testing.assert_close(
         (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
     )
+
+
+def test_penalties_of_bfloat16_outputs_are_summed_in_the_losss_precision(text_dir):
+    task, _ = ready(activation_penalty=2.0, slowness_penalty=1.0)
+    batch = next(task.batches(0))
+    torch.manual_seed(0)
+    logits = torch.zeros(*batch.targets.shape, VOCAB)
+    outputs = torch.randn(*batch.targets.shape, 50).bfloat16()
+    loss = task.loss(lambda words, state: Prediction(logits, (), outputs, outputs / 2), batch)
+    wide = outputs.double()
+    penalties = 2 * (wide / 2).square().mean() + wide.diff(dim=1).square().mean()
+    assert loss.dtype == torch.float32
+    # float32 sums of 1,400 terms; a bfloat16 mean would be off by up to 4e-3.
+    assert loss.item() == pytest.approx(math.log(VOCAB) + penalties.item(), rel=1e-6)
 
 
 def test_a_word_of_another_split_alone_is_refused(text_dir):
