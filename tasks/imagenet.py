@@ -38,9 +38,10 @@ class ImageNet(Task):
     the order comes from (seed, epoch), the part of an image from (seed, epoch, image). Images that
     do not fill a batch are left out.
 
-    Evaluation takes the middle of each image, whose shorter side has been resized. Metrics: loss,
-    which is the loss that is trained on, in nats, summed in float64; accuracy and accuracy_top5,
-    the fraction of images whose class is the likeliest, or among the five likeliest.
+    Evaluation takes the middle of each image, whose shorter side has been resized. Metrics: `loss`,
+    with smoothed labels as in training, and `nll`, without smoothing, both in nats and summed in
+    float64; accuracy and accuracy_top5, the fraction of images whose class is the likeliest, or
+    among the five likeliest.
 
     Args:
         data_dir: folder of the data sets.
@@ -169,9 +170,9 @@ class ImageNet(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy with smoothed labels, in nats."""
-        return self._cross_entropy(model(batch.inputs), batch.targets, "mean")
+        return self._smoothed(model(batch.inputs), batch.targets, "mean")
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    def _smoothed(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
         # NG+'s code gives each wrong class label_smoothing/(K - 1); torch spreads its share over
         # all K classes, the right one included, so that it is told K/(K - 1) times as much.
         share = self.label_smoothing * self.num_classes / (self.num_classes - 1)
@@ -184,20 +185,22 @@ class ImageNet(Task):
         return np.arange(count) * num_images // count
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Loss and accuracies over the split's evaluated images."""
+        """Loss, nll and accuracies over the split's evaluated images."""
         images, numbers = self._images[split], self._evaluated(split)
         num_images = len(numbers)
         chunks = np.split(numbers, range(self.eval_batch_size, num_images, self.eval_batch_size))
-        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        totals = torch.zeros(2, dtype=torch.float64, device=self._device)
         correct = torch.zeros(2, dtype=torch.int64, device=self._device)
         for inputs, labels in self._read(images, self.views["eval"], (), chunks):
             logits = model(inputs).double()
-            total += self._cross_entropy(logits, labels, "sum")
+            nll = F.cross_entropy(logits, labels, reduction="sum")
+            totals += torch.stack([self._smoothed(logits, labels, "sum"), nll])
             best = logits.topk(min(5, self.num_classes), dim=1).indices
             hits = best == labels[:, None]
             correct += torch.stack([hits[:, 0].sum(), hits.sum()])
+        loss, nll = (totals / num_images).tolist()
         top1, top5 = (correct.double() / num_images).tolist()
-        return {"loss": total.item() / num_images, "accuracy": top1, "accuracy_top5": top5}
+        return {"loss": loss, "nll": nll, "accuracy": top1, "accuracy_top5": top5}
 
     def facts(self) -> dict[str, float]:
         """`trivial`: the accuracy of naming the largest class of the training images."""

@@ -196,18 +196,20 @@ def test_evaluation_is_that_of_each_image_alone(sets_dir, fake_sets):
     for batch in itertools.islice(task.batches(0), 3):  # statistics that are not 0 and 1
         model(batch.inputs)
     model.eval()
-    loss, top1, top5 = 0.0, 0, 0
+    loss, nll, top1, top5 = 0.0, 0.0, 0, 0
     images = task._images["val"]
     singles = np.arange(len(images))[:, None]
     for inputs, label in task._read(images, task.views["eval"], (), singles):
         with torch.no_grad():
             scores = model(inputs).log_softmax(1)[0]
+        nll -= scores[label].item()
         wrong = (scores.sum() - scores[label]).item()
         loss -= 0.9 * scores[label].item() + 0.1 / 49 * wrong
         better = (scores > scores[label]).sum()
         top1, top5 = top1 + int(better == 0), top5 + int(better < 5)
     metrics = task.evaluate(model, "val")
     assert metrics["loss"] == pytest.approx(loss / 100, rel=1e-9)
+    assert metrics["nll"] == pytest.approx(nll / 100, rel=1e-9)
     assert (metrics["accuracy"], metrics["accuracy_top5"]) == (top1 / 100, top5 / 100)
     assert top5 > top1
 
