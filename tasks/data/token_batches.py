@@ -18,11 +18,12 @@ def by_tokens(
     max_sentences: int,
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
-    """Cut the pairs into batches of like length, as fairseq does.
+    """Cut the pairs into batches of like length, as fairseq does but for their most tokens.
 
     Pairs are ordered by length of source, then of target. A batch takes pairs in this order while
     its longest side times its number of pairs is at most max_tokens; then it is cut to a multiple
-    of 8 pairs, where it has so many, and the rest begins the next.
+    of 8 pairs, where it has so many, and the rest begins the next, unless a longer pair does not
+    fit in with it; fairseq lets the batch have more than max_tokens then.
 
     Args:
         generator: shuffles pairs of equal lengths; None: they stay in order.
@@ -47,7 +48,7 @@ def by_tokens(
             raise ValueError(
                 f"max_tokens must be >= {length}, the longest sentence, got {max_tokens}"
             )
-        if len(batch) == max_sentences or (len(batch) + 1) * max(longest, length) > max_tokens:
+        while len(batch) == max_sentences or (len(batch) + 1) * max(longest, length) > max_tokens:
             whole = len(batch) // _MULTIPLE * _MULTIPLE or len(batch)
             batches.append(batch[:whole])
             batch = batch[whole:]

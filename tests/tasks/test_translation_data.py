@@ -241,6 +241,10 @@ def test_batches_by_hand():
     assert by_tokens([], 6, 2) == []
     # Cut at 8 pairs: the ninth and tenth begin the next batch.
     assert [len(batch) for batch in by_tokens(pairs_of([(1, 1)] * 25), 10, 100)] == [8, 8, 9]
+    # 8 x 6 are more than 20: the seven that were cut off do not go with the long one.
+    longer = pairs_of([(1, 1)] * 15 + [(6, 6)])
+    assert [len(batch) for batch in by_tokens(longer, 20, 100)] == [8, 7, 1]
+    assert [len(batch) for batch in by_tokens(longer, 48, 100)] == [8, 8]
 
 
 def test_the_generator_shuffles_equals_only():
