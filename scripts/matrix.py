@@ -3,9 +3,9 @@
     python -m scripts.matrix [--task NAME ...] [--optimizer NAME ...] [--data-dir DIR]
 
 Prints the table, and writes it to docs/matrix.md where nothing was left out and every task had its
-data. About ten minutes on two cores. With --runs DIR the records stay there, and what has run there
-is not run again. Exit status 1 if a cell failed, which no cell may: an optimizer runs on a task, or
-is refused with a reason.
+data. It took 15 minutes on two cores that had other work as well. With --runs DIR the records stay
+there, and what has run there is not run again. Exit status 1 if a cell failed, which no cell may:
+an optimizer runs on a task, or is refused with a reason.
 """
 
 from __future__ import annotations
