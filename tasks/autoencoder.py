@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tasks.base import Batch, CurvatureInfo, Task
 from tasks.checks import check_choice, check_integers, check_sizes
+from tasks.curvature import equal_weights
 from tasks.data.pixel_sets import SETS
 from tasks.models.autoencoder import Autoencoder
 from tasks.reconstruction import LOSSES
@@ -125,12 +126,9 @@ class Autoencoding(Task):
         loss = self._mean(split, lambda pixels: self._losses(model(pixels), pixels.double()))
         return {"loss": loss, "excess": loss - self._bounds[split]}
 
-    @contextlib.contextmanager
-    def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
+    def curvature_pass(self, batch: Batch) -> contextlib.AbstractContextManager[CurvatureInfo]:
         """A sample is one image."""
-        count = batch.num_samples
-        weights = torch.full((count,), 1 / count, device=batch.targets.device)
-        yield CurvatureInfo(count, 0, weights)
+        return equal_weights(batch, batch.num_samples)
 
     def facts(self) -> dict[str, float]:
         """What no model undercuts on each split, and what the best constant output has on test."""

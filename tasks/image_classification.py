@@ -20,6 +20,7 @@ from tasks.checks import (
     check_number,
     check_sizes,
 )
+from tasks.curvature import equal_weights
 from tasks.data import images
 from tasks.data.arrays import load_images
 from tasks.data.store import content_hash, require
@@ -198,13 +199,10 @@ class ImageClassification(Task):
         accuracy = (wanted == counts.argmax()).double().mean().item()
         return self.trivial({"loss": loss, "accuracy": accuracy})
 
-    @contextlib.contextmanager
-    def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
+    def curvature_pass(self, batch: Batch) -> contextlib.AbstractContextManager[CurvatureInfo]:
         """A sample is one image.
 
         Where the model normalises by the batch, an image has no gradient of its own: its part of
         the batch's gradient stands for it, as in NG+'s code.
         """
-        count = batch.num_samples
-        weights = torch.full((count,), 1 / count, device=batch.targets.device)
-        yield CurvatureInfo(count, 0, weights)
+        return equal_weights(batch, batch.num_samples)

@@ -20,6 +20,7 @@ from tasks.checks import (
     check_number,
     check_sizes,
 )
+from tasks.curvature import equal_weights
 from tasks.data.image_folder import FolderSplit, find_splits, read_batches
 from tasks.data.images import Normalization
 from tasks.data.store import content_hash, files_of, require
@@ -209,14 +210,11 @@ class ImageNet(Task):
         chosen = split.labels[self._evaluated(self.target.split)]
         return self.trivial({"accuracy": float((chosen == largest).mean())})
 
-    @contextlib.contextmanager
-    def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
+    def curvature_pass(self, batch: Batch) -> contextlib.AbstractContextManager[CurvatureInfo]:
         """A sample is one image.
 
         With BatchNorm an image has no gradient of its own. As in NG+'s code its part of the
         batch's gradient stands for it, times the batch size: what the losses of all images say
         of its activations, those of others through the batch's mean and variance.
         """
-        count = batch.num_samples
-        weights = torch.full((count,), 1 / count, device=batch.targets.device)
-        yield CurvatureInfo(count, 0, weights)
+        return equal_weights(batch, batch.num_samples)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tasks.base import Batch, CurvatureInfo, Task
 from tasks.checks import check_at_least, check_callable, check_choice, check_number, check_sizes
+from tasks.curvature import equal_weights
 from tasks.data import iwslt14, multi30k, tatoeba_de_en
 from tasks.data.encoded_text import EncodedText, spaced
 from tasks.data.joined_bpe import END, PADDING, START
@@ -204,12 +205,9 @@ class Translation(Task):
         )
         return source, target
 
-    @contextlib.contextmanager
-    def curvature_pass(self, batch: Batch) -> Iterator[CurvatureInfo]:
+    def curvature_pass(self, batch: Batch) -> contextlib.AbstractContextManager[CurvatureInfo]:
         """A sample is a sentence pair, its loss the sum over the target's tokens."""
-        weight = 1 / int((batch.targets != PADDING).sum())
-        weights = torch.full((batch.num_samples,), weight, device=batch.targets.device)
-        yield CurvatureInfo(batch.num_samples, 0, weights)
+        return equal_weights(batch, int((batch.targets != PADDING).sum()))
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
