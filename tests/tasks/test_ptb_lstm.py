@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import tasks.ptb_lstm
+import tasks.streamed_text
 from tasks.base import Target
 from tasks.data import ptb
 from tasks.data.store import DataError
@@ -27,7 +27,7 @@ def text_dir(tmp_path, monkeypatch):
     for split, length in LENGTHS.items():
         symbols = "".join(ptb.SYMBOLS[i] for i in generator.integers(0, 50, length))
         (tmp_path / f"ptb.char.{split}.txt").write_text(" ".join(symbols))
-    monkeypatch.setattr(tasks.ptb_lstm, "require", lambda name, data_dir, files: tmp_path)
+    monkeypatch.setattr(tasks.streamed_text, "require", lambda name, data_dir, files: tmp_path)
     return tmp_path
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import tasks.ptb_word_lstm
+import tasks.streamed_text
 from tasks.base import Target
 from tasks.data import ptb
 from tasks.data.store import DataError
@@ -36,7 +36,7 @@ def text_dir(tmp_path, monkeypatch):
         words = [f"w{i}" for i in generator.integers(0, VOCAB - 2, length)]
         words[9::10] = ["\n"] * len(words[9::10])
         (tmp_path / f"ptb.{split}.txt").write_text(" ".join(words[:-1]) + " \n")
-    monkeypatch.setattr(tasks.ptb_word_lstm, "require", lambda name, data_dir, files: tmp_path)
+    monkeypatch.setattr(tasks.streamed_text, "require", lambda name, data_dir, files: tmp_path)
     return tmp_path
 
 
