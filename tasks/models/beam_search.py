@@ -122,31 +122,22 @@ def beam_search(
     Returns:
         Tokens of each sentence's hypothesis, without the end.
     """
-    device, num_sentences = max_lengths.device, len(max_lengths)
-    longest = int(max_lengths.max())
-    forbidden = torch.tensor(banned, dtype=torch.int64, device=device)
-    best = torch.full((num_sentences,), -torch.inf, device=device)
-    written = torch.full((num_sentences, longest), end, device=device)
-    alive = torch.arange(num_sentences, device=device)  # sentences that are not done
+    forbidden = torch.tensor(banned, dtype=torch.int64, device=max_lengths.device)
+    finished = _Finished(max_lengths, end)
+    alive = torch.arange(len(max_lengths), device=max_lengths.device)  # sentences not yet done
     num_finished = torch.zeros_like(alive)
-    tokens = torch.full((num_sentences, beam, 1), end, device=device)
-    for length in range(1, longest + 1):
+    tokens = alive.new_full((len(alive), beam, 1), end)
+    for length in range(1, int(max_lengths.max()) + 1):
         steps = decoder.advance(tokens[:, :, -1].flatten()).unflatten(0, (-1, beam))
         if length == 1:  # all rows are alike: one hypothesis lives
             totals = torch.full_like(steps[:, :, 0], -torch.inf)
             totals[:, 0] = 0.0
-            best = best.to(totals)
         candidates = totals[..., None] + _allowed(steps, forbidden, end, max_lengths == length)
         totals, parents, nexts = _best(candidates, 2 * beam)
-
-        ended = (nexts == end) & totals.isfinite()
-        ends = torch.where(ended, totals / length**length_penalty, -torch.inf)[:, :beam]
-        score, rank = ends.max(1)
-        better = score > best[alive]
-        best[alive[better]] = score[better]
-        found = tokens[better, parents[better, rank[better]], 1:]
-        written[alive[better]] = F.pad(found, (0, longest - found.shape[1]), value=end)
-        num_finished += ended[:, :beam].sum(1)
+        ended = ((nexts == end) & totals.isfinite())[:, :beam]
+        scores = torch.where(ended, totals[:, :beam] / length**length_penalty, -torch.inf)
+        finished.offer(alive, scores, tokens, parents)
+        num_finished += ended.sum(1)
 
         totals, parents, nexts = _live(totals, parents, nexts, end, beam)
         going = ((num_finished < beam) & (max_lengths > length)).nonzero()[:, 0]
@@ -157,7 +148,43 @@ def beam_search(
         history = tokens[going].gather(1, parents[..., None].expand(-1, -1, length))
         tokens = torch.cat([history, nexts[..., None]], dim=2)
         alive, num_finished, max_lengths = alive[going], num_finished[going], max_lengths[going]
-    return [row[: row.index(end)] if end in row else row for row in written.tolist()]
+    return finished.hypotheses()
+
+
+class _Finished:
+    """The best hypothesis of each sentence among those that have ended.
+
+    Args:
+        max_lengths: of the hypotheses, shape (num_sentences,).
+        end: number of the token that ends a sentence.
+    """
+
+    def __init__(self, max_lengths: Tensor, end: int) -> None:
+        self._end = end
+        # float64, which holds the scores of any model as they are.
+        self._scores = torch.full_like(max_lengths, -torch.inf, dtype=torch.float64)
+        self._written = max_lengths.new_full((len(max_lengths), int(max_lengths.max())), end)
+
+    def offer(self, sentences: Tensor, scores: Tensor, tokens: Tensor, parents: Tensor) -> None:
+        """Keep what is better than the best so far.
+
+        Args:
+            sentences: whose hypotheses these are, shape (n,).
+            scores: of the hypotheses, -inf of those that go on, shape (n, beam).
+            tokens: live hypotheses before this step, the first of them `end`, (n, beam, length).
+            parents: which of these each hypothesis goes on from, shape (n, >= beam).
+        """
+        score, rank = scores.double().max(1)
+        better = score > self._scores[sentences]
+        found = tokens[better, parents[better, rank[better]], 1:]
+        missing = self._written.shape[1] - found.shape[1]
+        self._scores[sentences[better]] = score[better]
+        self._written[sentences[better]] = F.pad(found, (0, missing), value=self._end)
+
+    def hypotheses(self) -> list[list[int]]:
+        """Tokens of each sentence's hypothesis, without the end."""
+        end = self._end
+        return [row[: row.index(end)] if end in row else row for row in self._written.tolist()]
 
 
 def _allowed(steps: Tensor, forbidden: Tensor, end: int, last: Tensor) -> Tensor:
