@@ -57,6 +57,39 @@ def test_without_a_read_out_the_loss_is_log_of_the_classes(name):
     assert loss == pytest.approx(math.log(num_classes), rel=1e-6)
 
 
+# Variance of an image's logits at the start, in training mode. Read-outs have torch's own values,
+# U(+-n^-.5) with n features: a variance of 1/3 times the features' mean square, and 1/(3 n) of the
+# bias where there is one. The networks without normalisation have tests of their own.
+LOGITS = {
+    # What the tanh layers let through is small, so that the bias counts alone.
+    "mnist_cnn_small": 1 / (3 * 3),
+    "mnist_cnn_large": 1 / (3 * 32),
+    "cifar10_cnn_small": 1 / (3 * 12),
+    "cifar10_cnn_large": 1 / (3 * 128),
+    # The last stage: a shortcut behind BatchNorm, of variance 1, and four branches with alpha^2 +
+    # (1 - alpha)^2 of it, 2/3 on average. A ReLU and the mean over positions leave (2 pi)^-.5 of
+    # its standard deviation.
+    "cifar10_shakeshake": (1 + 4 * 2 / 3) / (2 * math.pi) / 3,
+    # The blocks of the last stage begin as a shortcut behind BatchNorm and a ReLU.
+    "imagenet_resnet50": 1 / (2 * math.pi) / 3,
+}
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_images_start_from_log_of_the_classes(name):
+    shape, num_classes = IMAGES[name]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        logits = instantiate(config(name)).build_model()(torch.randn(4, *shape))
+    # With each class as often the right one.
+    loss = (logits.logsumexp(1) - logits.mean(1)).mean().item()
+    more = LOGITS[name] / 2 * (1 - 1 / num_classes)
+    # Ten logits know their own variance to a half, 1000 to a twentieth; what the tanh layers still
+    # let through adds up to 0.003.
+    tolerance = (0.6 if num_classes == 10 else 0.1) * more + 0.003
+    assert loss == pytest.approx(math.log(num_classes) + more, abs=tolerance)
+
+
 def random_symbols(vocab_size, shape):
     """Inputs and targets that know nothing of each other."""
     generator = torch.Generator().manual_seed(0)
