@@ -1,42 +1,13 @@
-"""The translation task: batches, loss, metrics, BLEU as sacrebleu's command has it, bad options."""
+"""The translation task: batches, loss, metrics, samples."""
 
-import itertools
-import json
 import math
-import os
-import subprocess
-import sys
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-import tasks.translation
-from tasks.base import Target
-from tasks.data import multi30k
 from tasks.data.joined_bpe import END, PADDING
-from tasks.models.beam_search import BeamSearch
-from tasks.models.transformer import Transformer
-from tasks.translation import Translation, bleu
-from tests.commands import assert_same_run, column, command, evaluations, the_run
-
-SEARCH = {"beam": 3, "length_penalty": 1.0, "max_length_ratio": 1.0, "max_length_extra": 3}
-SIZES = {"dim": 16, "hidden_size": 24, "num_heads": 2, "num_layers": 2}
-RATES = {"dropout": 0.0, "attention_dropout": 0.0, "relu_dropout": 0.0}
-WORDS = {"ein": "a", "hund": "dog", "mann": "man", "läuft": "runs", "sieht": "sees", "rot": "red"}
-
-
-def language(count, seed):
-    """Sentences that translate word by word."""
-    generator = torch.Generator().manual_seed(seed)
-    pairs = []
-    for _ in range(count):
-        length = int(torch.randint(2, 7, (1,), generator=generator))
-        german = [list(WORDS)[i] for i in torch.randint(6, (length,), generator=generator)]
-        pairs.append((" ".join(german) + ".", " ".join(WORDS[x] for x in german).upper() + "."))
-    return pairs
+from tests.tasks.toy_translation import ready, stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -50,36 +21,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def small_set(tmp_path, monkeypatch):
-    """The made-up language in the place of Multi30k, taken for verified."""
-    text = {"train": language(90, 0), "valid": language(31, 1), "test": language(12, 2)}
-    monkeypatch.setattr(multi30k, "read", lambda folder: text)
-    monkeypatch.setattr(tasks.translation, "require", lambda name, data_dir, files: tmp_path)
-    return text
-
-
-def make(model=None, search=None, **changes):
-    options = {
-        "seed": 0,
-        "data": "multi30k",
-        "data_dir": "unused",
-        "target": Target("bleu", "valid", "max", 30.0),
-        "max_steps": 3,
-        "batch_size": 100,
-        "evaluate_at": 1,
-        "eval_splits": ["valid"],
-        "vocab_size": 50,
-        "model": partial(Transformer, **{**SIZES, **RATES, **(model or {})}),
-        "label_smoothing": 0.1,
-        "max_tokens": 80,
-        "search": BeamSearch(**{**SEARCH, **(search or {})}),
-    }
-    return Translation(**{**options, **changes})
-
-
-def ready(**changes):
-    task = make(**changes)
-    task.setup("cpu", torch.float64)
-    return task, task.build_model().double()
+    return stand_in(tmp_path, monkeypatch)
 
 
 # ---------------------------------------------------------------- batches
@@ -217,61 +159,6 @@ def test_a_diverged_model_has_no_metrics():
     assert task.evaluate(model, "valid")["perplexity"] == math.inf
 
 
-# ---------------------------------------------------------------- BLEU
-
-
-def test_bleu_is_that_of_sacrebleus_command(tmp_path):
-    references = [
-        "a man in a red shirt, holding a guitar - it's blue.",
-        "two dogs run through the grass.",
-        'children are playing "football" in the street at night (3 of them).',
-        "a group of people stand by a river .",
-    ]
-    hypotheses = [
-        "a man in a red shirt holds a guitar, it's blue.",
-        "two dogs are running through the tall grass.",
-        "children play football in the street at night.",
-        "",
-    ]
-    paths = [tmp_path / "hypotheses", tmp_path / "references"]
-    for path, lines in zip(paths, (hypotheses, references), strict=True):
-        path.write_text("".join(f"{line}\n" for line in lines))
-    asked = [sys.executable, "-m", "sacrebleu", str(paths[1]), "-i", str(paths[0])]
-    result = subprocess.run(
-        [*asked, "-m", "bleu", "-w", "10", "--force"], capture_output=True, check=True, text=True
-    )
-    found = json.loads(result.stdout)
-    assert 20 < found["score"] < 60
-    # Ten decimals are printed.
-    assert bleu(hypotheses, references) == pytest.approx(found["score"], abs=1e-10)
-
-
-def test_a_model_that_has_learnt_the_language_translates_it(small_set):
-    small_set["train"] = language(300, 0)
-    task, model = ready(search={"beam": 5}, model={"num_layers": 1}, max_tokens=300)
-    assert task.evaluate(model, "valid")["bleu"] < 20
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for epoch in range(30):
-        for batch in task.batches(epoch):
-            optimizer.zero_grad()
-            task.backward(model, batch)
-            optimizer.step()
-    metrics = task.evaluate(model, "valid")
-    assert metrics["bleu"] > 60
-    assert metrics["perplexity"] < 2
-    hypotheses, references = task.translate(model.eval(), "valid")
-    assert references == [english.lower() for _, english in small_set["valid"]]
-    assert sum(a == b for a, b in zip(hypotheses, references, strict=True)) > len(references) / 2
-
-
-def test_translations_stay_with_their_sources(monkeypatch):
-    """Sentences are sorted for the search, in several batches, and put back."""
-    task, model = ready()
-    together, _ = task.translate(model.eval(), "valid")
-    monkeypatch.setattr(tasks.translation, "_SEARCHED", 4)
-    assert task.translate(model, "valid")[0] == together
-
-
 # ---------------------------------------------------------------- samples
 
 
@@ -321,127 +208,3 @@ def test_per_sample_gradients_are_those_of_the_pairs_alone():
         expected = torch.cat([layer.weight.grad, layer.bias.grad[:, None]], dim=1)
         # The weights, by which gradients are divided, are float32.
         torch.testing.assert_close(gradients[row], expected, rtol=1e-6, atol=1e-8)
-
-
-# ---------------------------------------------------------------- options
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"data": "wmt14"}, "data must be one of iwslt14, multi30k, tatoeba_de_en, got wmt14"),
-        ({"label_smoothing": 1.0}, "label_smoothing must be >= 0 and < 1, got 1.0"),
-        ({"max_tokens": 0}, "max_tokens must be >= 1, got 0"),
-        ({"bleu_sentences": -1}, "bleu_sentences must be >= 0, got -1"),
-        ({"eval_sentences": 0}, "eval_sentences must be >= 1, got 0"),
-        (
-            {"eval_splits": ["dev"]},
-            "split must be one of train, valid, test for Translation, got dev",
-        ),
-        ({"search": {"beam": 0}}, "beam must be >= 1, got 0"),
-        ({"search": {"length_penalty": -1.0}}, "length_penalty must be >= 0, got -1.0"),
-    ],
-)
-def test_bad_options_are_named(changes, message):
-    with pytest.raises(ValueError) as error:
-        make(**changes)
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": {"dropout": 1.0}}, "dropout must be >= 0 and < 1, got 1.0"),
-        ({"model": {"num_layers": 0}}, "num_layers must be >= 1, got 0"),
-    ],
-)
-def test_bad_models_are_named(changes, message):
-    with pytest.raises(ValueError) as error:
-        make(**changes).build_model()
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"max_tokens": 5}, r"max_tokens must be >= \d+, the longest sentence, got 5"),
-        ({"vocab_size": 9}, r"vocab_size must be >= \d+, the characters of the text .*, got 9"),
-    ],
-)
-def test_what_the_text_does_not_allow_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        ready(**changes)
-
-
-@pytest.mark.parametrize("library", ["tokenizers", "sacrebleu"])
-def test_a_missing_library_is_named(library, monkeypatch):
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ValueError, match=rf"{library}: pip install 'kappa-bench\[nlp\]'"):
-        ready()
-
-
-# ---------------------------------------------------------------- whole runs
-
-
-SMOKE = ("task=iwslt14_transformer", "scale=smoke", "num_threads=1", "checkpoint.keep=true")
-
-
-@pytest.mark.parametrize(
-    "optimizer", ["ng_plus", "kfac", "shampoo", "muon", "soap", "ggt", "kradagrad_star"]
-)
-def test_optimizers_run_on_it(optimizer, tmp_path):
-    asked = (*SMOKE, f"optimizer={optimizer}", "max_steps=4", f"runs_dir={tmp_path}")
-    result = command(*asked, "task.bleu_sentences=0", "task.max_tokens=80")
-    assert result.code == 0, result.err
-    losses = column(the_run(tmp_path), "steps", "loss")
-    assert len(losses) == 4 and all(map(math.isfinite, losses))
-
-
-@pytest.mark.parametrize("precision", ["float64", "bf16_autocast"])
-def test_other_precisions(precision, tmp_path):
-    more = ("optimizer=adam", f"precision={precision}", "task.max_tokens=80")
-    assert command(*SMOKE, *more, f"runs_dir={tmp_path}").code == 0
-    assert set(evaluations(the_run(tmp_path), "bleu")) == {0, 6, 12}
-
-
-def test_a_run_with_dropout_goes_on_bit_for_bit(tmp_path):
-    options = (*SMOKE, "optimizer=adam", "task.model.dropout=0.2", "task.max_tokens=80")
-    options = (*options, "task.model.attention_dropout=0.2", "checkpoint.steps=1")
-    cut, uncut = (f"runs_dir={tmp_path / name}" for name in ("cut", "uncut"))
-    assert command(*options, uncut).code == 0
-    evaluate, calls = Translation.evaluate, []
-
-    def stopped(self, *arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return evaluate(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Translation, "evaluate", stopped)
-        assert command(*options, cut).code == 130
-    assert command(*options, cut).code == 0
-    assert_same_run(the_run(tmp_path / "cut"), the_run(tmp_path / "uncut"))
-
-
-# ---------------------------------------------------------------- the real captions
-
-
-def test_training_on_the_real_captions_beats_the_start(monkeypatch, tmp_path):
-    folder = Path(os.environ.get("KAPPA_DATA", "data")) / "multi30k"
-    if not folder.is_dir():
-        pytest.skip("needs multi30k under KAPPA_DATA")
-    monkeypatch.undo()
-    task = make(data_dir=str(folder.parent), train_sentences=3000, vocab_size=400, max_tokens=600)
-    task.eval_sentences, task.bleu_sentences = 100, 0
-    task.setup("cpu", torch.float32)
-    model = task.build_model()
-    start = task.evaluate(model, "valid")
-    assert start["nll"] > math.log(400)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for batch in itertools.islice(task.batches(0), 80):
-        optimizer.zero_grad()
-        task.backward(model, batch)
-        optimizer.step()
-    # The frequencies of the units alone give 5.0.
-    assert task.evaluate(model, "valid")["nll"] < 4.8
