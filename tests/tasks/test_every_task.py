@@ -62,7 +62,7 @@ def of_gaussian(task):
 
 
 # Loss of the untrained model, of the target's split, and how far one draw of the initial values of
-# a tiny model may be off, relatively.
+# a tiny model may be off, relatively. Those of scale=paper: test_start_at_paper, test_resnet_start.
 START = {
     "ae_curves": (constant, 0.1),
     "ae_faces": (constant, 0.05),
