@@ -114,7 +114,7 @@ def test_one_changed_byte_is_found(ptb_dir, tmp_path):
     damaged.unlink()
     damaged.write_bytes(content)
     result = command("task=ptb_lstm", "scale=smoke", f"data_dir={tmp_path / 'data'}")
-    assert_refused(result, tmp_path, str(damaged), "SHA-256 must be ", "got ")
+    assert_refused(result, tmp_path, f"{damaged} is damaged: it has SHA-256 ", ", expected ")
     # Both checksums, in full.
     assert sum(len(word.strip(",;")) == 64 for word in result.err.split()) == 2
 
