@@ -26,14 +26,6 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def ready(fake_sets):
     return partial(toy_images.ready, fake_sets)

@@ -19,14 +19,6 @@ LENGTHS = {"train": 1203, "valid": 507, "test": 95}
 BPE = {"symbols": "bpe", "vocab_size": 300}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def text_dir(tmp_path, monkeypatch):
     """A folder with words of random letters in the prepared format, taken for verified."""

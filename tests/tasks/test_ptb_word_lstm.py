@@ -20,14 +20,6 @@ VOCAB = 40
 RATES = {"words": 0.1, "inputs": 0.2, "hidden": 0.2, "outputs": 0.3, "weights": 0.5}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def text_dir(tmp_path, monkeypatch):
     """A folder with random words in the prepared format, taken for verified."""
