@@ -14,34 +14,45 @@ from tasks.base import Target
 from tasks.data import ptb
 from tasks.data.bpe import BytePairs
 from tasks.ptb_gpt import PTBGPT
+from tests.tasks.batch_checks import (
+    assert_continues,
+    assert_refused,
+    assert_weighted,
+    set_up,
+    take_steps,
+)
+from tests.tasks.toy_text import (
+    COMMON,
+    LENGTHS,
+    assert_a_slice_is_a_text,
+    assert_mean_cost,
+    characters,
+    cost_by_hand,
+    write_characters,
+)
 
-LENGTHS = {"train": 1203, "valid": 507, "test": 95}
 BPE = {"symbols": "bpe", "vocab_size": 300}
 
 
 @pytest.fixture
 def text_dir(tmp_path, monkeypatch):
     """A folder with words of random letters in the prepared format, taken for verified."""
-    generator = np.random.default_rng(0)
-    for split, length in LENGTHS.items():
+
+    def draw(generator, length):
         symbols = [ptb.SYMBOLS[i] for i in generator.integers(23, 30, length)]
         symbols[5::6] = "_" * len(symbols[5::6])
         symbols[11::60] = "\n" * len(symbols[11::60])
-        (tmp_path / f"ptb.char.{split}.txt").write_text(" ".join(symbols))
+        return symbols
+
+    write_characters(tmp_path, draw)
     monkeypatch.setattr(tasks.ptb_gpt, "require", lambda name, data_dir, files: tmp_path)
     return tmp_path
 
 
-def make(data_dir="unused", **changes):
+def make(**changes):
     options = {
-        "seed": 0,
-        "data": "ptb",
-        "data_dir": str(data_dir),
+        **COMMON,
         "target": Target("bits_per_char", "valid", "min", 2.0),
-        "max_steps": 3,
-        "batch_size": 4,
-        "evaluate_at": 1,
-        "eval_splits": ["valid"],
         "symbols": "characters",
         "vocab_size": 50,
         "context": 8,
@@ -55,13 +66,7 @@ def make(data_dir="unused", **changes):
 
 
 def ready(**changes):
-    task = make(**changes)
-    task.setup("cpu", torch.float64)
-    return task, task.build_model().double()
-
-
-def characters(folder, split):
-    return torch.from_numpy(ptb.read_symbols(folder / f"ptb.char.{split}.txt")).long()
+    return set_up(make(**changes))
 
 
 def test_an_epoch_is_a_permutation_of_windows(text_dir):
@@ -91,12 +96,8 @@ def test_an_epoch_is_a_permutation_of_windows(text_dir):
 def test_batches_resume_anywhere(text_dir, start):
     task, _ = ready()
     other, _ = ready()
-    whole, again = list(task.batches(2)), list(other.batches(2, start))
-    assert len(again) == len(whole) - start
-    for batch, expected in zip(again, whole[start:], strict=True):
-        assert torch.equal(batch.inputs, expected.inputs)
-        assert torch.equal(batch.targets, expected.targets)
-        assert batch.index == expected.index
+    whole = list(task.batches(2))
+    assert_continues(other, whole, 2, start)
     shifted, _ = ready(seed=1)
     assert not torch.equal(next(shifted.batches(2)).inputs, whole[0].inputs)
 
@@ -124,20 +125,14 @@ def test_evaluation_predicts_every_symbol_once(text_dir, split, symbols, monkeyp
     monkeypatch.setattr(tasks.ptb_gpt, "_EVAL_SYMBOLS", 20)  # several passes
     task, model = ready(**symbols)
     text = task._text[split].long()
-    newline = torch.tensor([task._newline])
-    before = torch.cat([newline, text[:-1]])
-    total, seen = 0.0, 0
-    for inputs, targets in zip(before.split(8), text.split(8), strict=True):
-        total += F.cross_entropy(model(inputs[None])[0], targets, reduction="sum").item()
-        seen += len(targets)
+    total = cost_by_hand(model, text, task._newline, 8)
     metrics = task.evaluate(model, split)
-    assert metrics["loss"] == pytest.approx(total / seen, rel=1e-12)
-    assert metrics["perplexity"] == pytest.approx(math.exp(total / seen), rel=1e-12)
+    assert_mean_cost(metrics, total / len(text))
     # Over the characters, whatever the symbols.
     expected = total / math.log(2) / LENGTHS[split]
     assert metrics["bits_per_char"] == pytest.approx(expected, rel=1e-12)
     if not symbols:
-        assert task._newline == ptb.NEWLINE and seen == LENGTHS[split]
+        assert task._newline == ptb.NEWLINE and len(text) == LENGTHS[split]
 
 
 def test_a_uniform_model(text_dir):
@@ -150,10 +145,7 @@ def test_a_uniform_model(text_dir):
 
 def test_a_slice_may_be_evaluated(text_dir):
     task, model = ready(eval_symbols=95)
-    text = (text_dir / "ptb.char.valid.txt").read_text().split(" ")[:95]
-    (text_dir / "ptb.char.test.txt").write_text(" ".join(text))
-    other, _ = ready()
-    assert task.evaluate(model, "valid") == other.evaluate(model, "test")
+    assert_a_slice_is_a_text(text_dir, task, make(), model)
 
 
 def test_evaluation_ignores_dropout_and_the_batch_size(text_dir):
@@ -170,11 +162,8 @@ def test_a_sample_is_a_window(text_dir):
     batch = next(task.batches(0))
     with task.curvature_pass(batch) as info:
         losses = F.cross_entropy(model(batch.inputs).mT, batch.targets, reduction="none").sum(1)
-    assert (info.num_samples, info.batch_dim) == (4, 0)
-    # The weights are float32.
-    torch.testing.assert_close(
-        (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
-    )
+    assert info.num_samples == 4
+    assert_weighted(info, losses, task.loss(model, batch))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +179,7 @@ def test_a_sample_is_a_window(text_dir):
     ],
 )
 def test_bad_options_are_named(changes, message):
-    with pytest.raises(ValueError) as error:
-        make(**changes)
-    assert str(error.value) == message
+    assert_refused(make, changes, message)
 
 
 def test_a_text_too_short_is_named(text_dir):
@@ -221,15 +208,12 @@ def test_a_missing_library_is_one_line(text_dir, monkeypatch):
 
 def test_training_on_the_real_text_beats_the_start(ptb_dir):
     sizes = {"context": 32, "width": 32, "batch_size": 16, "eval_symbols": 2000}
-    task = make(data_dir=ptb_dir, **sizes)
+    task = make(data_dir=str(ptb_dir), **sizes)
     task.setup("cpu", torch.float32)
     assert task.steps_per_epoch == (5_017_482 - 1) // 32 // 16
     model = task.build_model()
     assert task.evaluate(model, "valid")["bits_per_char"] == pytest.approx(math.log2(50), abs=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for batch in itertools.islice(task.batches(0), 60):
-        optimizer.zero_grad()
-        task.backward(model, batch)
-        optimizer.step()
+    take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
     # The frequencies of the characters alone give 4.3.
     assert task.evaluate(model, "valid")["bits_per_char"] < 4.0

@@ -2,9 +2,7 @@
 
 import itertools
 import math
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,63 +12,58 @@ from torch.nn import functional as F
 import tasks.streamed_text
 from tasks.base import Target
 from tasks.data import ptb
-from tasks.data.store import DataError
 from tasks.ptb_lstm import PTBLSTM
-
-LENGTHS = {"train": 1203, "valid": 507, "test": 95}
+from tests.tasks.batch_checks import (
+    assert_continues,
+    assert_refused,
+    assert_weighted,
+    set_up,
+    take_steps,
+)
+from tests.tasks.toy_text import (
+    COMMON,
+    LENGTHS,
+    STREAMS,
+    assert_a_slice_is_a_text,
+    assert_an_epoch_starts_from_zeros,
+    assert_mean_cost,
+    assert_state_is_carried,
+    assert_state_survives,
+    characters,
+    cost_by_hand,
+    write_characters,
+)
 
 
 @pytest.fixture
 def text_dir(tmp_path, monkeypatch):
     """A folder with a random text in the prepared format, taken for verified."""
-    generator = np.random.default_rng(0)
-    for split, length in LENGTHS.items():
-        symbols = "".join(ptb.SYMBOLS[i] for i in generator.integers(0, 50, length))
-        (tmp_path / f"ptb.char.{split}.txt").write_text(" ".join(symbols))
+
+    def draw(generator, length):
+        return [ptb.SYMBOLS[i] for i in generator.integers(0, 50, length)]
+
+    write_characters(tmp_path, draw)
     monkeypatch.setattr(tasks.streamed_text, "require", lambda name, data_dir, files: tmp_path)
     return tmp_path
 
 
-def make(data_dir="unused", **changes):
+def make(**changes):
     options = {
-        "seed": 0,
-        "data": "ptb",
-        "data_dir": str(data_dir),
+        **COMMON,
         "target": Target("perplexity", "valid", "min", 4.0),
-        "max_steps": 3,
-        "batch_size": 4,
-        "evaluate_at": 1,
-        "eval_splits": ["valid"],
+        **STREAMS,
         "vocab_size": 50,
-        "embedding_size": 5,
-        "hidden_size": 6,
-        "num_layers": 2,
         "dropout": 0.0,
-        "bptt": 7,
-        "eval_streams": 3,
     }
     return PTBLSTM(**{**options, **changes})
 
 
 def ready(**changes):
-    task = make(**changes)
-    task.setup("cpu", torch.float64)
-    return task, task.build_model().double()
+    return set_up(make(**changes))
 
 
-def test_the_encoding_takes_symbols_and_newlines(tmp_path):
-    path = tmp_path / "text"
-    path.write_bytes(b"a _ b\n < u n k > \n")
-    symbols = ptb.read_symbols(path)
-    assert "".join(ptb.SYMBOLS[i] for i in symbols) == "a_b\n<unk>\n"
-    assert symbols[3] == ptb.NEWLINE
-    path.write_bytes(b"a B\n")
-    with pytest.raises(DataError, match="must hold the 49 symbols"):
-        ptb.read_symbols(path)
-
-
-def test_there_are_fifty_symbols():
-    assert len(set(ptb.SYMBOLS)) == len(ptb.SYMBOLS) == 50
+def logits_of(model):
+    return lambda inputs: model(inputs)[0]
 
 
 def test_the_model_needs_no_data_and_no_global_generator():
@@ -87,13 +80,13 @@ def test_the_model_needs_no_data_and_no_global_generator():
 
 def test_batches_are_contiguous_streams(text_dir):
     task, _ = ready()
-    text = ptb.read_symbols(text_dir / "ptb.char.train.txt")
+    text = characters(text_dir, "train")
     length = len(text) // 4
     batches = list(task.batches(0))
     assert len(batches) == task.steps_per_epoch == (length - 1) // 7
     inputs = torch.cat([batch.inputs for batch in batches], 1)
     targets = torch.cat([batch.targets for batch in batches], 1)
-    streams = torch.from_numpy(text[: 4 * length]).view(4, length).long()
+    streams = text[: 4 * length].view(4, length)
     assert torch.equal(inputs, streams[:, : inputs.shape[1]])
     assert torch.equal(targets, streams[:, 1 : inputs.shape[1] + 1])
     assert all(batch.num_samples == 4 for batch in batches)
@@ -102,26 +95,12 @@ def test_batches_are_contiguous_streams(text_dir):
 @pytest.mark.parametrize("start", [0, 1, 20, 42])
 def test_batches_resume_anywhere(text_dir, start):
     task, _ = ready()
-    whole = list(task.batches(3))
-    again = list(task.batches(3, start))
-    assert len(again) == len(whole) - start
-    for batch, expected in zip(again, whole[start:], strict=True):
-        assert torch.equal(batch.inputs, expected.inputs)
-        assert (batch.epoch, batch.index) == (3, expected.index)
+    assert_continues(task, list(task.batches(3)), 3, start)
 
 
 def test_two_chunks_are_one_pass(text_dir):
-    """The carried state makes the losses of consecutive batches those of one long sequence."""
     task, model = ready()
-    pair = list(itertools.islice(task.batches(0), 2))
-    losses = [task.loss(model, batch).item() for batch in pair]
-    inputs = torch.cat([batch.inputs for batch in pair], 1)
-    targets = torch.cat([batch.targets for batch in pair], 1)
-    logits, _ = model(inputs)
-    whole = F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
-    assert sum(losses) / 2 == pytest.approx(whole, rel=1e-12)
-    task.reset()
-    assert task.loss(model, pair[1]).item() != losses[1]
+    assert_state_is_carried(task, model, logits_of(model))
 
 
 def test_the_carried_state_is_detached(text_dir):
@@ -148,45 +127,23 @@ def test_a_batch_given_again_starts_from_the_same_state(text_dir):
 
 
 def test_an_epoch_starts_from_zeros(text_dir):
-    task, model = ready()
-    first = next(task.batches(0))
-    fresh = task.loss(model, first).item()
-    task.loss(model, list(itertools.islice(task.batches(0), 2))[1])
-    assert task.loss(model, next(task.batches(1))).item() == fresh
+    assert_an_epoch_starts_from_zeros(*ready())
 
 
 def test_the_state_survives_a_round_trip(text_dir, tmp_path):
     task, model = ready()
-    batches = list(itertools.islice(task.batches(0), 3))
-    assert task.state_dict() == {}
-    for batch in batches[:2]:
-        task.loss(model, batch)
-    path = tmp_path / "state.pt"
-    torch.save(task.state_dict(), path)
-    other, _ = ready()
-    other.load_state_dict(torch.load(path, weights_only=True))
-    for batch in batches[1:]:
-        assert other.loss(model, batch).item() == task.loss(model, batch).item()
-    other.load_state_dict({})
-    assert other.state_dict() == {}
+    assert_state_survives(task, ready()[0], model, tmp_path / "state.pt")
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 @pytest.mark.parametrize("streams", [1, 3, 8])
 def test_evaluation_predicts_every_symbol_once(text_dir, split, streams):
     task, model = ready(eval_streams=streams)
-    text = torch.from_numpy(ptb.read_symbols(text_dir / f"ptb.char.{split}.txt")).long()
-    before = torch.cat([torch.tensor([ptb.NEWLINE]), text[:-1]])
+    text = characters(text_dir, split)
+    assert len(text) == LENGTHS[split]
     length = math.ceil(len(text) / streams)
-    total, seen = 0.0, 0
-    for inputs, targets in zip(before.split(length), text.split(length), strict=True):
-        logits, _ = model(inputs[None])
-        total += F.cross_entropy(logits[0], targets, reduction="sum").item()
-        seen += len(targets)
-    assert seen == LENGTHS[split]
-    metrics = task.evaluate(model, split)
-    assert metrics["loss"] == pytest.approx(total / seen, rel=1e-12)
-    assert metrics["perplexity"] == pytest.approx(math.exp(total / seen), rel=1e-12)
+    total = cost_by_hand(logits_of(model), text, ptb.NEWLINE, length)
+    assert_mean_cost(task.evaluate(model, split), total / len(text))
 
 
 def test_evaluation_does_not_depend_on_training(text_dir):
@@ -216,10 +173,7 @@ def test_evaluation_ignores_dropout(text_dir):
 
 def test_a_slice_may_be_evaluated(text_dir):
     task, model = ready(eval_chars=95)
-    text = (text_dir / "ptb.char.valid.txt").read_text().split(" ")[:95]
-    (text_dir / "ptb.char.test.txt").write_text(" ".join(text))
-    other, _ = ready()
-    assert task.evaluate(model, "valid") == other.evaluate(model, "test")
+    assert_a_slice_is_a_text(text_dir, task, make(), model)
 
 
 def test_a_diverged_model_has_no_perplexity(text_dir):
@@ -237,11 +191,8 @@ def test_a_sample_is_a_sequence(text_dir):
     with task.curvature_pass(batch) as info:
         logits, _ = model(batch.inputs)
         losses = F.cross_entropy(logits.mT, batch.targets, reduction="none").sum(1)
-    assert (info.num_samples, info.batch_dim) == (4, 0)
-    # The weights are float32.
-    torch.testing.assert_close(
-        (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
-    )
+    assert info.num_samples == 4
+    assert_weighted(info, losses, task.loss(model, batch))
 
 
 def test_the_papers_size():
@@ -265,9 +216,7 @@ def test_the_papers_size():
     ],
 )
 def test_bad_options_are_named(changes, message):
-    with pytest.raises(ValueError) as error:
-        make(**changes)
-    assert str(error.value) == message
+    assert_refused(make, changes, message)
 
 
 def test_a_text_too_short_is_named(text_dir):
@@ -275,37 +224,26 @@ def test_a_text_too_short_is_named(text_dir):
         ready(batch_size=200)
 
 
-@pytest.fixture
-def real_dir():
-    folder = os.environ.get("KAPPA_DATA", "")
-    if not (Path(folder) / "ptb" / "ptb.char.train.txt").is_file():
-        pytest.skip("needs the real Penn Treebank under KAPPA_DATA")
-    return folder
-
-
-def test_the_real_text(real_dir):
-    task = make(data_dir=real_dir)
+def test_the_real_text(ptb_dir):
+    task = make(data_dir=str(ptb_dir))
     start = time.perf_counter()
     task.setup("cpu", torch.float32)
     # 0.06 s here; the bound is for slow discs.
     assert time.perf_counter() - start < 1.5
-    valid = ptb.read_symbols(Path(real_dir) / "ptb" / "ptb.char.valid.txt")
+    valid = ptb.read_symbols(ptb_dir / "ptb" / "ptb.char.valid.txt")
     assert len(valid) == 393_042
     assert (np.bincount(valid, minlength=50) > 0).all()
     first = "".join(ptb.SYMBOLS[i] for i in valid[:24])
     assert first == "consumers_may_want_to_mo"
 
 
-def test_training_on_the_real_text_beats_the_start(real_dir):
-    task = make(data_dir=real_dir, batch_size=16, bptt=20, eval_chars=2000, hidden_size=32)
+def test_training_on_the_real_text_beats_the_start(ptb_dir):
+    task = make(data_dir=str(ptb_dir), batch_size=16, bptt=20, eval_chars=2000, hidden_size=32)
     task.setup("cpu", torch.float32)
     model = task.build_model()
     start = task.evaluate(model, "valid")["perplexity"]
     assert start == pytest.approx(50, rel=0.1)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for batch in itertools.islice(task.batches(0), 60):
-        optimizer.zero_grad()
-        task.backward(model, batch)
-        optimizer.step()
+    take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
     # The frequencies of the symbols alone give about 20.
     assert task.evaluate(model, "valid")["perplexity"] < 22

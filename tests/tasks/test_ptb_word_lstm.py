@@ -14,6 +14,22 @@ from tasks.data import ptb
 from tasks.data.store import DataError
 from tasks.models.awd_lstm import DropoutRates, Prediction
 from tasks.ptb_word_lstm import PTBWordLSTM
+from tests.tasks.batch_checks import (
+    assert_continues,
+    assert_refused,
+    assert_weighted,
+    set_up,
+    take_steps,
+)
+from tests.tasks.toy_text import (
+    COMMON,
+    STREAMS,
+    assert_an_epoch_starts_from_zeros,
+    assert_mean_cost,
+    assert_state_is_carried,
+    assert_state_survives,
+    cost_by_hand,
+)
 
 LENGTHS = {"train": 1200, "valid": 507, "test": 95}  # words, ends of lines included
 VOCAB = 40
@@ -32,34 +48,26 @@ def text_dir(tmp_path, monkeypatch):
     return tmp_path
 
 
-def make(data_dir="unused", **changes):
+def make(**changes):
     options = {
-        "seed": 0,
-        "data": "ptb",
-        "data_dir": str(data_dir),
+        **COMMON,
         "target": Target("perplexity", "valid", "min", 100.0),
-        "max_steps": 3,
-        "batch_size": 4,
-        "evaluate_at": 1,
-        "eval_splits": ["valid"],
+        **STREAMS,
         "vocab_size": VOCAB,
-        "embedding_size": 5,
-        "hidden_size": 6,
-        "num_layers": 2,
         "dropout": DropoutRates(),
         "tied": True,
         "activation_penalty": 0.0,
         "slowness_penalty": 0.0,
-        "bptt": 7,
-        "eval_streams": 3,
     }
     return PTBWordLSTM(**{**options, **changes})
 
 
 def ready(**changes):
-    task = make(**changes)
-    task.setup("cpu", torch.float64)
-    return task, task.build_model().double()
+    return set_up(make(**changes))
+
+
+def logits_of(model):
+    return lambda inputs: model(inputs).logits
 
 
 def encoded(folder, split):
@@ -94,11 +102,7 @@ def test_batches_are_contiguous_streams_from_a_drawn_word(text_dir):
 def test_batches_resume_anywhere(text_dir, start):
     task, _ = ready()
     other, _ = ready()
-    whole, again = list(task.batches(3)), list(other.batches(3, start))
-    assert len(again) == len(whole) - start
-    for batch, expected in zip(again, whole[start:], strict=True):
-        assert torch.equal(batch.inputs, expected.inputs)
-        assert (batch.epoch, batch.index) == (3, expected.index)
+    assert_continues(other, list(task.batches(3)), 3, start)
     shifted, _ = ready(seed=1)
     assert any(
         not torch.equal(next(shifted.batches(epoch)).inputs, next(task.batches(epoch)).inputs)
@@ -127,44 +131,18 @@ def test_the_loss_is_the_stated_sum(text_dir):
 
 
 def test_two_chunks_are_one_pass(text_dir):
-    """The carried state makes the losses of consecutive batches those of one long sequence."""
     task, model = ready()
-    pair = list(itertools.islice(task.batches(0), 2))
-    losses = [task.loss(model, batch).item() for batch in pair]
-    inputs = torch.cat([batch.inputs for batch in pair], 1)
-    targets = torch.cat([batch.targets for batch in pair], 1)
-    whole = F.cross_entropy(model(inputs).logits.flatten(0, 1), targets.flatten()).item()
-    assert sum(losses) / 2 == pytest.approx(whole, rel=1e-12)
-    task.reset()
-    assert task.loss(model, pair[1]).item() != losses[1]
+    assert_state_is_carried(task, model, logits_of(model))
 
 
 def test_the_carried_state_is_detached_and_survives_a_round_trip(text_dir, tmp_path):
     task, model = ready(dropout=DropoutRates(**RATES))
-    batches = list(itertools.islice(task.batches(0), 3))
-    assert task.state_dict() == {}
-    for batch in batches[:2]:
-        task.backward(model, batch)  # a second one would fail on a graph that is not cut
-    path = tmp_path / "state.pt"
-    torch.save(task.state_dict(), path)
     other, _ = ready(dropout=DropoutRates(**RATES))
-    other.load_state_dict(torch.load(path, weights_only=True))
-    for batch in batches[1:]:
-        losses = []
-        for each in (task, other, task):  # given again, a batch starts from the same state
-            torch.manual_seed(1)
-            losses.append(each.loss(model, batch).item())
-        assert len(set(losses)) == 1
-    other.load_state_dict({})
-    assert other.state_dict() == {}
+    assert_state_survives(task, other, model, tmp_path / "state.pt")
 
 
 def test_an_epoch_starts_from_zeros(text_dir):
-    task, model = ready()
-    fresh = task.loss(model, next(task.batches(1))).item()
-    for batch in itertools.islice(task.batches(0), 3):
-        task.loss(model, batch)
-    assert task.loss(model, next(task.batches(1))).item() == fresh
+    assert_an_epoch_starts_from_zeros(*ready())
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
@@ -172,18 +150,11 @@ def test_an_epoch_starts_from_zeros(text_dir):
 def test_evaluation_predicts_every_word_once(text_dir, split, streams):
     task, model = ready(eval_streams=streams, dropout=DropoutRates(**RATES))
     text = encoded(text_dir, split)
-    before = torch.cat([torch.tensor([ptb.EOS]), text[:-1]])
+    assert len(text) == LENGTHS[split]
     length = math.ceil(len(text) / streams)
-    total, seen = 0.0, 0
-    model.eval()
-    for inputs, targets in zip(before.split(length), text.split(length), strict=True):
-        total += F.cross_entropy(model(inputs[None]).logits[0], targets, reduction="sum").item()
-        seen += len(targets)
+    total = cost_by_hand(logits_of(model.eval()), text, ptb.EOS, length)
     model.train()
-    assert seen == LENGTHS[split]
-    metrics = task.evaluate(model, split)
-    assert metrics["loss"] == pytest.approx(total / seen, rel=1e-12)
-    assert metrics["perplexity"] == pytest.approx(math.exp(total / seen), rel=1e-12)
+    assert_mean_cost(task.evaluate(model, split), total / len(text))
     assert model.training
     assert task.state_dict() == {}
 
@@ -213,11 +184,8 @@ def test_a_sample_is_a_sequence(text_dir):
         losses = F.cross_entropy(p.logits.mT, batch.targets, reduction="none").sum(1)
         losses = losses + 2.0 * p.dropped.square().mean(2).sum(1)
         losses = losses + (7 / 6) * p.outputs.diff(dim=1).square().mean(2).sum(1)
-    assert (info.num_samples, info.batch_dim) == (4, 0)
-    # The weights are float32.
-    torch.testing.assert_close(
-        (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
-    )
+    assert info.num_samples == 4
+    assert_weighted(info, losses, task.loss(model, batch))
 
 
 def test_penalties_of_bfloat16_outputs_are_summed_in_the_losss_precision(text_dir):
@@ -253,9 +221,7 @@ def test_a_word_of_another_split_alone_is_refused(text_dir):
     ],
 )
 def test_bad_options_are_named(changes, message):
-    with pytest.raises(ValueError) as error:
-        make(**changes)
-    assert str(error.value) == message
+    assert_refused(make, changes, message)
 
 
 def test_a_text_too_short_is_named(text_dir):
@@ -265,14 +231,11 @@ def test_a_text_too_short_is_named(text_dir):
 
 def test_training_on_the_real_text_beats_the_start(ptb_dir):
     sizes = {"vocab_size": 10_000, "embedding_size": 20, "hidden_size": 30}
-    task = make(data_dir=ptb_dir, **sizes, batch_size=10, bptt=20, eval_words=2000)
+    task = make(data_dir=str(ptb_dir), **sizes, batch_size=10, bptt=20, eval_words=2000)
     task.setup("cpu", torch.float32)
     model = task.build_model()
     assert task.evaluate(model, "valid")["perplexity"] == pytest.approx(10_000, rel=0.01)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for batch in itertools.islice(task.batches(0), 60):
-        optimizer.zero_grad()
-        task.backward(model, batch)
-        optimizer.step()
+    take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
     # 1,700 here, after 1 % of an epoch; a change of this bound's size is no matter of seeds.
     assert task.evaluate(model, "valid")["perplexity"] < 2500
