@@ -9,6 +9,7 @@ import torch
 
 import tasks.translation
 from tasks.translation import bleu
+from tests.tasks.batch_checks import take_steps
 from tests.tasks.toy_translation import language, ready, stand_in
 
 
@@ -49,10 +50,7 @@ def test_a_model_that_has_learnt_the_language_translates_it(small_set):
     assert task.evaluate(model, "valid")["bleu"] < 20
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for epoch in range(30):
-        for batch in task.batches(epoch):
-            optimizer.zero_grad()
-            task.backward(model, batch)
-            optimizer.step()
+        take_steps(task, model, optimizer, task.batches(epoch))
     metrics = task.evaluate(model, "valid")
     assert metrics["bleu"] > 60
     assert metrics["perplexity"] < 2

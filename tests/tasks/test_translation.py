@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tasks.data.joined_bpe import END, PADDING
+from tests.tasks.batch_checks import assert_weighted
 from tests.tasks.toy_translation import ready, stand_in
 
 
@@ -161,11 +162,8 @@ def test_a_sample_is_a_sentence_pair():
         losses = F.cross_entropy(
             logits.mT, batch.targets, ignore_index=PADDING, label_smoothing=0.1, reduction="none"
         ).sum(1)
-    assert (info.num_samples, info.batch_dim) == (len(batch.targets), 0)
-    # The weights are float32.
-    torch.testing.assert_close(
-        (info.weights * losses).sum(), task.loss(model, batch), rtol=1e-6, atol=0
-    )
+    assert info.num_samples == len(batch.targets)
+    assert_weighted(info, losses, task.loss(model, batch))
 
 
 def test_per_sample_gradients_are_those_of_the_pairs_alone():
