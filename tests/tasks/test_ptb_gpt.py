@@ -14,13 +14,7 @@ from tasks.base import Target
 from tasks.data import ptb
 from tasks.data.bpe import BytePairs
 from tasks.ptb_gpt import PTBGPT
-from tests.tasks.batch_checks import (
-    assert_continues,
-    assert_refused,
-    assert_weighted,
-    set_up,
-    take_steps,
-)
+from tests.tasks import batch_checks
 from tests.tasks.toy_text import (
     COMMON,
     LENGTHS,
@@ -66,7 +60,7 @@ def make(**changes):
 
 
 def ready(**changes):
-    return set_up(make(**changes))
+    return batch_checks.set_up(make(**changes))
 
 
 def test_an_epoch_is_a_permutation_of_windows(text_dir):
@@ -97,7 +91,7 @@ def test_batches_resume_anywhere(text_dir, start):
     task, _ = ready()
     other, _ = ready()
     whole = list(task.batches(2))
-    assert_continues(other, whole, 2, start)
+    batch_checks.assert_continues(other, whole, 2, start)
     shifted, _ = ready(seed=1)
     assert not torch.equal(next(shifted.batches(2)).inputs, whole[0].inputs)
 
@@ -163,7 +157,7 @@ def test_a_sample_is_a_window(text_dir):
     with task.curvature_pass(batch) as info:
         losses = F.cross_entropy(model(batch.inputs).mT, batch.targets, reduction="none").sum(1)
     assert info.num_samples == 4
-    assert_weighted(info, losses, task.loss(model, batch))
+    batch_checks.assert_weighted(info, losses, task.loss(model, batch))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +173,7 @@ def test_a_sample_is_a_window(text_dir):
     ],
 )
 def test_bad_options_are_named(changes, message):
-    assert_refused(make, changes, message)
+    batch_checks.assert_refused(make, changes, message)
 
 
 def test_a_text_too_short_is_named(text_dir):
@@ -214,6 +208,6 @@ def test_training_on_the_real_text_beats_the_start(ptb_dir):
     model = task.build_model()
     assert task.evaluate(model, "valid")["bits_per_char"] == pytest.approx(math.log2(50), abs=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
+    batch_checks.take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
     # The frequencies of the characters alone give 4.3.
     assert task.evaluate(model, "valid")["bits_per_char"] < 4.0

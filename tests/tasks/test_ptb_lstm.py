@@ -13,13 +13,7 @@ import tasks.streamed_text
 from tasks.base import Target
 from tasks.data import ptb
 from tasks.ptb_lstm import PTBLSTM
-from tests.tasks.batch_checks import (
-    assert_continues,
-    assert_refused,
-    assert_weighted,
-    set_up,
-    take_steps,
-)
+from tests.tasks import batch_checks
 from tests.tasks.toy_text import (
     COMMON,
     LENGTHS,
@@ -59,7 +53,7 @@ def make(**changes):
 
 
 def ready(**changes):
-    return set_up(make(**changes))
+    return batch_checks.set_up(make(**changes))
 
 
 def logits_of(model):
@@ -95,7 +89,7 @@ def test_batches_are_contiguous_streams(text_dir):
 @pytest.mark.parametrize("start", [0, 1, 20, 42])
 def test_batches_resume_anywhere(text_dir, start):
     task, _ = ready()
-    assert_continues(task, list(task.batches(3)), 3, start)
+    batch_checks.assert_continues(task, list(task.batches(3)), 3, start)
 
 
 def test_two_chunks_are_one_pass(text_dir):
@@ -192,7 +186,7 @@ def test_a_sample_is_a_sequence(text_dir):
         logits, _ = model(batch.inputs)
         losses = F.cross_entropy(logits.mT, batch.targets, reduction="none").sum(1)
     assert info.num_samples == 4
-    assert_weighted(info, losses, task.loss(model, batch))
+    batch_checks.assert_weighted(info, losses, task.loss(model, batch))
 
 
 def test_the_papers_size():
@@ -216,7 +210,7 @@ def test_the_papers_size():
     ],
 )
 def test_bad_options_are_named(changes, message):
-    assert_refused(make, changes, message)
+    batch_checks.assert_refused(make, changes, message)
 
 
 def test_a_text_too_short_is_named(text_dir):
@@ -244,6 +238,6 @@ def test_training_on_the_real_text_beats_the_start(ptb_dir):
     start = task.evaluate(model, "valid")["perplexity"]
     assert start == pytest.approx(50, rel=0.1)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
+    batch_checks.take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
     # The frequencies of the symbols alone give about 20.
     assert task.evaluate(model, "valid")["perplexity"] < 22

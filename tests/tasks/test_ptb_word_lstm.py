@@ -14,13 +14,7 @@ from tasks.data import ptb
 from tasks.data.store import DataError
 from tasks.models.awd_lstm import DropoutRates, Prediction
 from tasks.ptb_word_lstm import PTBWordLSTM
-from tests.tasks.batch_checks import (
-    assert_continues,
-    assert_refused,
-    assert_weighted,
-    set_up,
-    take_steps,
-)
+from tests.tasks import batch_checks
 from tests.tasks.toy_text import (
     COMMON,
     STREAMS,
@@ -63,7 +57,7 @@ def make(**changes):
 
 
 def ready(**changes):
-    return set_up(make(**changes))
+    return batch_checks.set_up(make(**changes))
 
 
 def logits_of(model):
@@ -102,7 +96,7 @@ def test_batches_are_contiguous_streams_from_a_drawn_word(text_dir):
 def test_batches_resume_anywhere(text_dir, start):
     task, _ = ready()
     other, _ = ready()
-    assert_continues(other, list(task.batches(3)), 3, start)
+    batch_checks.assert_continues(other, list(task.batches(3)), 3, start)
     shifted, _ = ready(seed=1)
     assert any(
         not torch.equal(next(shifted.batches(epoch)).inputs, next(task.batches(epoch)).inputs)
@@ -185,7 +179,7 @@ def test_a_sample_is_a_sequence(text_dir):
         losses = losses + 2.0 * p.dropped.square().mean(2).sum(1)
         losses = losses + (7 / 6) * p.outputs.diff(dim=1).square().mean(2).sum(1)
     assert info.num_samples == 4
-    assert_weighted(info, losses, task.loss(model, batch))
+    batch_checks.assert_weighted(info, losses, task.loss(model, batch))
 
 
 def test_penalties_of_bfloat16_outputs_are_summed_in_the_losss_precision(text_dir):
@@ -221,7 +215,7 @@ def test_a_word_of_another_split_alone_is_refused(text_dir):
     ],
 )
 def test_bad_options_are_named(changes, message):
-    assert_refused(make, changes, message)
+    batch_checks.assert_refused(make, changes, message)
 
 
 def test_a_text_too_short_is_named(text_dir):
@@ -236,6 +230,6 @@ def test_training_on_the_real_text_beats_the_start(ptb_dir):
     model = task.build_model()
     assert task.evaluate(model, "valid")["perplexity"] == pytest.approx(10_000, rel=0.01)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
+    batch_checks.take_steps(task, model, optimizer, itertools.islice(task.batches(0), 60))
     # 1,700 here, after 1 % of an epoch; a change of this bound's size is no matter of seeds.
     assert task.evaluate(model, "valid")["perplexity"] < 2500
