@@ -1,5 +1,8 @@
 """Schedules: drive any number in an optimizer's parameter groups by step or by epoch.
 
+A rule's time is the step, the `epoch` (whole ones, which most published code counts), or the
+`continuous_epoch`, step / steps_per_epoch.
+
 A rule multiplies the value that each group began with (its base) by a factor, so groups that
 differ in `lr` or `damping` keep their proportions. A shape says what the factor is.
 """
@@ -37,16 +40,19 @@ __all__ = [
 ]
 
 
+UNITS = ("step", "epoch", "continuous_epoch")
+
+
 @dataclass(frozen=True)
 class Rule:
     """One key of the parameter groups, the unit of its time, and the shape of its factor."""
 
     key: str
-    by: Literal["step", "epoch"]
+    by: Literal["step", "epoch", "continuous_epoch"]
     shape: Shape
 
     def __post_init__(self):
-        check(self.by in ("step", "epoch"), "by", "'step' or 'epoch'", self.by)
+        check(self.by in UNITS, "by", f"one of {', '.join(UNITS)}", self.by)
 
 
 class Schedule:
@@ -57,7 +63,7 @@ class Schedule:
     base values, since the optimizer's own state holds the driven ones.
 
     Args:
-        rules: {key: {"by": "step" | "epoch", "shape": Shape}}; empty drives nothing.
+        rules: {key: {"by": one of `UNITS`, "shape": Shape}}; empty drives nothing.
     Raises:
         ValueError: for an unknown `by`.
     """
@@ -89,15 +95,19 @@ class Schedule:
     def set(self, step: int) -> None:
         """Write the values that step `step` (from 0) is to use into the parameter groups."""
         for rule in self.rules:
-            if rule.by == "step":
-                factor = rule.shape.factor(step, self._max_steps)
-            else:
-                epoch = step // self._steps_per_epoch
-                factor = rule.shape.factor(epoch, self._max_steps / self._steps_per_epoch)
+            factor = rule.shape.factor(*self._time(rule.by, step))
             groups = self._optimizer.param_groups[: self._num_groups]
             for group, base in zip(groups, self._bases[rule.key], strict=True):
                 if base is not None:
                     group[rule.key] = base * factor
+
+    def _time(self, unit: str, step: int) -> tuple[float, float]:
+        """Step `step` and the run's length, both in a unit."""
+        if unit == "step":
+            return step, self._max_steps
+        length = self._steps_per_epoch
+        time = step // length if unit == "epoch" else step / length
+        return time, self._max_steps / length
 
     def observe(self, value: float, direction: Literal["min", "max"]) -> None:
         """Tell the shapes the target metric; `direction` says which way is better."""

@@ -82,7 +82,7 @@ def test_two_keys_follow_their_own_rules():
     schedule = make("warmup_polynomial_damping")
     schedule.attach(groups, max_steps=400, steps_per_epoch=10)
     for epoch, lr in ((0, 0.18 * 0.0556), (5, 0.18), (39, 0.18 * (1 - 34 / 52) ** 5)):
-        schedule.set(epoch * 10 + 9)
+        schedule.set(epoch * 10)
         # the formula is written with another order of operations
         assert groups.values("lr") == pytest.approx([lr], rel=1e-13)
         assert groups.values("damping") == pytest.approx([0.16 * 0.8 ** (epoch / 10)], rel=1e-14)
@@ -108,6 +108,17 @@ def test_cosine_by_epoch_counts_epochs_of_the_run():
     schedule.attach(groups, max_steps=10, steps_per_epoch=5)
     schedule.set(9)
     assert groups.values("lr") == pytest.approx([0.5], rel=1e-15)
+
+
+def test_fractions_of_an_epoch_count_where_a_rule_says_so():
+    """NG+'s published code between epochs, t = epoch + batch / batches; damping likewise."""
+    groups = Groups({"lr": 0.18, "damping": 0.16})
+    schedule = make("warmup_polynomial_damping")
+    schedule.attach(groups, max_steps=480, steps_per_epoch=10)
+    for step, lr in ((25, 0.18 * (0.0556 + (1 - 0.0556) / 2)), (307, 0.18 * (1 - 25.7 / 52) ** 5)):
+        schedule.set(step)
+        assert groups.values("lr") == pytest.approx([lr], rel=1e-12)
+        assert groups.values("damping") == pytest.approx([0.16 * 0.8 ** (step / 100)], rel=1e-12)
 
 
 def test_constant_leaves_every_group_alone():
@@ -200,7 +211,7 @@ def test_missing_key_is_named_with_what_there_is():
         ),
         (
             lambda: Schedule({"lr": {"by": "steps", "shape": Constant()}}),
-            "by must be 'step' or 'epoch', got 'steps'",
+            "by must be one of step, epoch, continuous_epoch, got 'steps'",
         ),
         (
             lambda: Schedule({}).attach(Groups(), 0, 1),
