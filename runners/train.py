@@ -81,12 +81,20 @@ def enters_average(run: Run) -> bool:
 
 
 def check_average(task, max_steps: int) -> None:
-    """Refuse an average whose first parameters would be those of a step before the first.
+    """Refuse an average that would begin before the first step, or lack its own statistics.
 
     Raises:
-        ValueError: naming the options that make it shorter.
+        ValueError: naming the options that make it shorter, or a layer that keeps statistics of
+            its inputs: averaged parameters have others than the last step's.
     """
     last, every = task.average_last, task.average_every
+    layers = task.build_model().modules() if last else ()
+    kept = next((m for m in layers if getattr(m, "track_running_stats", False)), None)
+    if kept is not None:
+        raise ValueError(
+            f"average_last must be 0 for a model with {type(kept).__name__}, whose statistics are "
+            f"not averaged, got {last}"
+        )
     if last > 1 and (last - 1) * every >= max_steps:
         raise ValueError(
             f"(average_last - 1) * average_every must be < {max_steps}, the steps of the run, got "

@@ -35,7 +35,10 @@ class TransformerDecoder:
 
     def advance(self, tokens: Tensor) -> Tensor:
         hidden, self._past = self._model.decode(tokens[:, None], self._memory, self._past)
-        return F.log_softmax(self._model.readout(hidden[:, 0]), dim=1)
+        logits = self._model.readout(hidden[:, 0])
+        # Totals of many tokens would be rounded to an eighth and more in bfloat16.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.log_softmax(logits, dim=1)
 
     def select(self, rows: Tensor, sentences: Tensor) -> None:
         assert self._past is not None
@@ -106,7 +109,8 @@ def beam_search(
 ) -> list[list[int]]:
     """The best hypothesis found for each sentence, by log-probability / length^length_penalty.
 
-    As in fairseq: of the 2 * beam best continuations of a sentence's live hypotheses, those that
+    As in fairseq, but that a translation may be empty, and that the end counts in its greatest
+    length: of the 2 * beam best continuations of a sentence's live hypotheses, those that
     end and are among the first `beam` are finished, and the first `beam` of the others live on; a
     sentence is done when `beam` hypotheses are finished or the longest length is reached, where
     the end is forced. The end token begins each hypothesis and counts in its length. beam=1 is

@@ -58,6 +58,21 @@ def test_an_average_longer_than_the_run_is_refused(more, tmp_path):
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+def test_statistics_of_a_layer_are_not_averaged_silently():
+    from hydra.utils import instantiate
+
+    import run
+    from runners.train import check_average
+
+    def made(last):
+        options = ["task=cifar10_shakeshake", "scale=smoke", f"task.average_last={last}"]
+        return instantiate(run.compose(options).task)
+
+    check_average(made(0), 12)
+    with pytest.raises(ValueError, match="average_last must be 0 for a model with BatchNorm2d"):
+        check_average(made(2), 12)
+
+
 def test_the_interval_is_an_integer_of_at_least_one():
     with pytest.raises(ValueError, match="average_every must be >= 1, got 0"):
         Toy(average_every=0)

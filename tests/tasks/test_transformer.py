@@ -193,6 +193,17 @@ def test_token_by_token_is_the_whole_at_once():
     torch.testing.assert_close(found, expected)
 
 
+def test_totals_are_never_added_up_in_bfloat16():
+    model = noisy(make()).eval()
+    source, _ = sentences()
+    decoder = TransformerDecoder(model, source)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = decoder.advance(torch.full((len(source),), 3))
+    assert found.dtype == torch.float32
+    # Log-probabilities, to float32's rounding and not to bfloat16's.
+    torch.testing.assert_close(found.logsumexp(1), torch.zeros(len(source)), atol=1e-5, rtol=0)
+
+
 def test_initial_values():
     model = make(vocab_size=2000, dim=64, hidden_size=96, num_heads=4)
     table = model.embedding.weight
