@@ -45,7 +45,9 @@ class ImageClassification(Task):
         model: makes the model, (batch, channels, height, width) -> logits (batch, classes); called
             without arguments.
         mean, std: of each channel, of pixels between 0 and 1, for the normalisation.
-        pad: zero pixels put around an image before a random crop back to its size; 0: no crop.
+        pad: pixels put around an image before a random crop back to its size; 0: no crop.
+        pad_with_mean: they have the colour `mean`, which padding after the normalisation gives;
+            else they are black.
         flip: mirror every other training image on average.
         label_smoothing: share of the target that is spread over all classes, torch's meaning.
         eval_batch_size: images at a time in evaluation; bounds memory, changes only rounding.
@@ -72,6 +74,7 @@ class ImageClassification(Task):
         label_smoothing: float,
         eval_batch_size: int,
         eval_train: int | None,
+        pad_with_mean: bool = False,
         drop_last: bool = False,
         channels_last: bool = True,
         num_train: int | None = None,
@@ -84,7 +87,7 @@ class ImageClassification(Task):
         optional = {"eval_train": eval_train, "num_train": num_train, "num_test": num_test}
         check_sizes({"eval_batch_size": eval_batch_size}, optional)
         flags = {"flip": flip, "drop_last": drop_last, "channels_last": channels_last}
-        for name, value in flags.items():
+        for name, value in (flags | {"pad_with_mean": pad_with_mean}).items():
             check_flag(name, value)
         check_number("label_smoothing", label_smoothing, least=0, below=1)
         check_callable("model", model)
@@ -95,6 +98,7 @@ class ImageClassification(Task):
         self.mean = mean
         self.std = std
         self.pad = pad
+        self.pad_with_mean = pad_with_mean
         self.flip = flip
         self.label_smoothing = label_smoothing
         self.eval_batch_size = eval_batch_size
@@ -139,6 +143,7 @@ class ImageClassification(Task):
             pad=self.pad,
             flip=self.flip,
             seed=self.seed,
+            fill=self._normalization.zero() if self.pad_with_mean else None,
         )
         if not len(self._train):
             raise ValueError(

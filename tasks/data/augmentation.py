@@ -35,8 +35,8 @@ def draw_views(num_images: int, pad: int, flip: bool, generator: torch.Generator
     return Views(tops, lefts, mirrored)
 
 
-def apply_views(images: Tensor, pad: int, views: Views) -> Tensor:
-    """Pad with zeros, crop back to the old size, mirror.
+def apply_views(images: Tensor, pad: int, views: Views, fill: Tensor | None = None) -> Tensor:
+    """Pad, crop back to the old size, mirror.
 
     Every pixel of the result is looked up in the padded batch: on 2 cores 0.2 ms for 128 images of
     32 x 32, against 0.4 ms by strided windows and 0.7 ms by indexing with three tensors.
@@ -45,11 +45,17 @@ def apply_views(images: Tensor, pad: int, views: Views) -> Tensor:
         images: shape (batch, height, width, channels), any dtype.
         pad: pixels of padding on each side.
         views: of the batch's images, on their device.
+        fill: value of the padding in each channel, shape (channels,), dtype of `images`; None for
+            zeros.
     Returns:
         Shape and dtype of `images`.
     """
     num_images, height, width, channels = images.shape
-    padded = F.pad(images, (0, 0, pad, pad, pad, pad))
+    if fill is None or not pad:
+        padded = F.pad(images, (0, 0, pad, pad, pad, pad))
+    else:
+        padded = fill.repeat(num_images, height + 2 * pad, width + 2 * pad, 1)
+        padded[:, pad:-pad, pad:-pad] = images
     rows = views.tops[:, None] + torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device)
     columns = torch.where(views.mirrored[:, None], width - 1 - columns, columns)

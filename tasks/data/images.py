@@ -73,6 +73,10 @@ class Normalization:
         scale, shift = 1 / (255 * stds), -means / stds
         return cls(scale.to(device, dtype), shift.to(device, dtype), channels_last)
 
+    def zero(self) -> Tensor:
+        """The bytes that become nearest to 0 in each channel, shape (channels,)."""
+        return (-self.shift / self.scale).round().clamp(0, 255).to(torch.uint8).flatten()
+
     def __call__(self, pixels: Tensor) -> Tensor:
         """Bytes (batch, height, width, channels) -> numbers (batch, channels, height, width)."""
         images = pixels.permute(0, 3, 1, 2)
@@ -97,6 +101,7 @@ class ImageBatches:
         pad: pixels of padding for a random crop; 0: no crop.
         flip: mirror every other image on average.
         seed: of order and augmentation.
+        fill: bytes of the padding, shape (channels,); None for black.
     """
 
     images: Tensor
@@ -107,6 +112,7 @@ class ImageBatches:
     pad: int
     flip: bool
     seed: int
+    fill: Tensor | None = None
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.images), self.batch_size)
@@ -129,4 +135,5 @@ class ImageBatches:
         # that of the order.
         generator = seeded(self.seed, epoch, index + 1)
         views = draw_views(len(pixels), self.pad, self.flip, generator)
-        return apply_views(pixels, self.pad, Views(*(x.to(pixels.device) for x in views)))
+        views = Views(*(x.to(pixels.device) for x in views))
+        return apply_views(pixels, self.pad, views, self.fill)

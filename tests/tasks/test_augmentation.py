@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tasks.data.augmentation import Views, apply_views, draw_views
+from tasks.data.images import Normalization
 from tasks.seeding import seeded
 
 
@@ -11,12 +12,13 @@ def noise(*shape, seed=0):
     return torch.randint(256, shape, dtype=torch.uint8, generator=seeded(seed))
 
 
-def one_by_one(images, pad, views):
+def one_by_one(images, pad, views, fill=(0, 0, 0)):
     """What `apply_views` computes, image by image and in the words of its docstring."""
     _, height, width, channels = images.shape
     seen = []
     for image, top, left, mirrored in zip(images, *views, strict=True):
-        padded = torch.zeros(height + 2 * pad, width + 2 * pad, channels, dtype=images.dtype)
+        padded = torch.empty(height + 2 * pad, width + 2 * pad, channels, dtype=images.dtype)
+        padded[:] = torch.tensor(fill[:channels], dtype=images.dtype)
         padded[pad : pad + height, pad : pad + width] = image
         crop = padded[top : top + height, left : left + width]
         seen.append(crop.flip(1) if mirrored else crop)
@@ -33,6 +35,23 @@ def test_a_batch_is_what_a_loop_over_its_images_gives(shape, pad, flip):
     assert torch.equal(found, one_by_one(images, pad, views))
     assert torch.equal(images, before)
     assert found.is_contiguous() and found.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+def test_the_padding_may_have_a_colour(pad):
+    images, fill = noise(50, 6, 5, 3), (125, 7, 255)
+    views = draw_views(50, pad, True, seeded(1))
+    found = apply_views(images, pad, views, torch.tensor(fill, dtype=torch.uint8))
+    assert torch.equal(found, one_by_one(images, pad, views, fill))
+
+
+def test_the_colour_of_zero_after_the_normalisation():
+    mean, std = (0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616)
+    normalization = Normalization.of(mean, std, "cpu", torch.float32, True)
+    assert normalization.zero().tolist() == [125, 123, 114]
+    seen = normalization(normalization.zero().view(1, 1, 1, 3))
+    # Half a byte at most.
+    assert seen.abs().max() < 0.5 / 255 / min(std)
 
 
 def test_the_views_by_hand():
