@@ -194,7 +194,7 @@ def test_token_by_token_is_the_whole_at_once():
 
 
 def test_totals_are_never_added_up_in_bfloat16():
-    model = noisy(make()).eval()
+    model = noisy(make()).float().eval()
     source, _ = sentences()
     decoder = TransformerDecoder(model, source)
     with torch.autocast("cpu", torch.bfloat16):
