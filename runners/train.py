@@ -84,10 +84,15 @@ def check_average(task, max_steps: int) -> None:
     """Refuse an average that would begin before the first step, or lack its own statistics.
 
     Raises:
-        ValueError: naming the options that make it shorter, or a layer that keeps statistics of
-            its inputs: averaged parameters have others than the last step's.
+        ValueError: naming the options that make it shorter; for early stopping, whose last step is
+            not known beforehand; or naming a layer that keeps statistics of its inputs: averaged
+            parameters have others than the last step's.
     """
     last, every = task.average_last, task.average_every
+    if last and task.early_stopping is not None:
+        raise ValueError(
+            f"average_last must be 0 with early_stopping={task.early_stopping}, got {last}"
+        )
     layers = task.build_model().modules() if last else ()
     kept = next((m for m in layers if getattr(m, "track_running_stats", False)), None)
     if kept is not None:

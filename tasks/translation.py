@@ -38,7 +38,8 @@ class Translation(Task):
     Batches hold pairs of like length, at most max_tokens tokens with padding; which pairs are
     together follows from the seed, the batches' order from (seed, epoch). The loss is the mean
     over target tokens of the cross-entropy with label smoothing e, (1 - e)(-log p_y) +
-    e/V sum_k -log p_k, in nats; each sentence's end counts as a token.
+    e/V sum_k -log p_k, in nats; each sentence's end counts as a token. Of several batches in a step
+    (`accumulate`) each counts alike, however many tokens it has.
 
     Metrics over a whole split: `loss`, as in training; `nll`, without smoothing; `perplexity` =
     exp(nll); and `bleu` of the sentences that beam search finds: sacrebleu's, of text in lower
