@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -146,11 +147,14 @@ def read_batches(
     Raises:
         DataError: if a file is missing or damaged.
     """
+    workers = min(num_workers, _num_cores())
     loader = DataLoader(
         _Batches(split, view, key),
         sampler=batches,
         batch_size=None,  # what the sampler gives is a batch already
-        num_workers=min(num_workers, _num_cores()),
+        num_workers=workers,
+        # Within a job of joblib, multiprocessing's default is joblib's own, which cannot do this.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         worker_init_fn=_leave_signals_to_parent,
         generator=torch.Generator(),  # else it would draw from the global one
         pin_memory=pin_memory,

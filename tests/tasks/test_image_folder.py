@@ -156,6 +156,17 @@ def test_numbers_do_not_depend_on_the_workers(splits):
             assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
 
 
+def test_a_job_of_joblib_has_workers_as_well(splits):
+    # Sweeps and experiments run in such jobs, whose processes are of another kind.
+    from joblib import Parallel, delayed
+
+    def one_job():
+        return [pixels for pixels, _ in read(splits["train"], [[0, 3]], 1)]
+
+    (found,), *_ = Parallel(n_jobs=2)(delayed(one_job)() for _ in range(2))
+    assert torch.equal(found, read(splits["train"], [[0, 3]])[0][0])
+
+
 def test_a_view_follows_from_the_key_and_the_image(splits):
     whole = read(splits["train"], [[0, 1], [2, 3]])
     again = read(splits["train"], [[3, 0]])[0][0]
