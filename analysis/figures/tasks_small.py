@@ -26,7 +26,7 @@ NUM_COLUMNS = 3
 SMOOTHED_SHARE = 0.02
 TRAINING, TARGET = (style.BLUE, "-"), (style.VERMILLION, "-")
 COLUMNS = [
-    "task", "optimizer", "lr", "seed", "curve", "step", "epoch", "value", "trivial",
+    "task", "optimizer", "lr", "seed", "curve", "step", "epoch", "value", "direction", "trivial",
     "num_parameters", "data",
 ]  # fmt: skip
 
@@ -35,8 +35,9 @@ def table(records: Records) -> pd.DataFrame:
     """Return both curves of every task, tidy.
 
     curve: "loss" (mean training loss over the last 2 % of the steps), or "<metric>, <split>" of
-    the task's target. trivial: the target's metric of a predictor that has learned nothing but
-    frequencies or means (the task's fact `trivial`); nan where the task names none.
+    the task's target. direction: "min" or "max", what is better in the target's metric. trivial:
+    that metric of a predictor that has learned nothing but frequencies or means (the task's fact
+    `trivial`); nan where the task names none.
 
     Raises:
         MissingRecordsError: if the experiment is not finished.
@@ -51,6 +52,7 @@ def table(records: Records) -> pd.DataFrame:
                 "optimizer": run["optimizer"],
                 "lr": run["parameter_groups"][0]["options"].get("lr", np.nan),
                 "seed": run["seed"],
+                "direction": run["target.direction"],
                 "trivial": run.get("task_facts.trivial", np.nan),
                 "num_parameters": run["num_parameters"],
                 "data": run["data"],
@@ -134,7 +136,9 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame) -> None:
     right.plot(target["epoch"], target["value"], color=TARGET[0], marker="o", markersize=2)
     if np.isfinite(first["trivial"]):
         right.axhline(first["trivial"], color=TARGET[0], linestyle=":", linewidth=1)
-    right.set_yscale("log" if _is_wide(target["value"]) else "linear")
+    # Of what grows, such as accuracy, the high values are what counts.
+    wide = first["direction"] == "min" and _is_wide(target["value"])
+    right.set_yscale("log" if wide else "linear")
     right.set_ylabel(", ".join(dict.fromkeys(target["curve"])), fontsize=7, labelpad=2)
     right.tick_params(labelsize=6)
 
