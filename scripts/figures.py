@@ -3,7 +3,7 @@
     python -m scripts.figures [--fresh]
 
 Experiments whose records are shipped in results/ are drawn from there; --fresh runs them again,
-which takes about three hours on two cores. The others are run here, and go on where they were cut.
+which takes about two hours on two cores. The others are run here, and go on where they were cut.
 What --fresh had begun goes on with `python run.py experiment=NAME`.
 """
 
