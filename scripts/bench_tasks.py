@@ -25,7 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 
 import run as command
 import tasks.image_classification
-import tasks.ptb_lstm
+import tasks.streamed_text
 from runners.keeper import Keeper
 from runners.lifecycle import build_run
 from runners.records import RecordWriter
@@ -62,7 +62,7 @@ def random_symbols(path: Path) -> np.ndarray:
 def random_data() -> Iterator[None]:
     """Let both tasks take noise for their data."""
     with contextlib.ExitStack() as stack:
-        for module in (tasks.image_classification, tasks.ptb_lstm):
+        for module in (tasks.image_classification, tasks.streamed_text):
             stack.enter_context(mock.patch.object(module, "require", lambda *_: Path()))
         stack.enter_context(
             mock.patch.object(tasks.image_classification, "load_images", random_images)

@@ -159,11 +159,15 @@ def test_numbers_do_not_depend_on_the_workers(splits):
 def test_a_job_of_joblib_has_workers_as_well(splits):
     # Sweeps and experiments run in such jobs, whose processes are of another kind.
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     def one_job():
         return [pixels for pixels, _ in read(splits["train"], [[0, 3]], 1)]
 
-    (found,), *_ = Parallel(n_jobs=2)(delayed(one_job)() for _ in range(2))
+    try:
+        (found,), *_ = Parallel(n_jobs=2)(delayed(one_job)() for _ in range(2))
+    finally:
+        get_reusable_executor().shutdown()  # its processes would stay for the next job
     assert torch.equal(found, read(splits["train"], [[0, 3]])[0][0])
 
 
