@@ -12,9 +12,13 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The tensors are small: two threads are slower than one, on a busy machine by far."""
+    """The tensors are small: two threads are slower than one, on a busy machine by far.
+
+    What a test draws from the global generator does not depend on the tests before it.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
 

@@ -20,14 +20,6 @@ from tasks.reconstruction import LOSSES
 CONF = Path(__file__).parents[2] / "conf"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make(**changes):
     options = {
         "seed": 0,

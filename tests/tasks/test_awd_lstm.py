@@ -13,15 +13,6 @@ from tasks.models.awd_lstm import AWDLSTM, DropoutRates, LSTMLayer
 VOCAB, LENGTH, BATCH = 11, 6, 3
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make(tied=True, num_layers=3, **rates):
     return AWDLSTM(VOCAB, 4, 5, num_layers, DropoutRates(**rates), tied).double()
 

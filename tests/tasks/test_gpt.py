@@ -13,15 +13,6 @@ from tasks.models.gpt import GPT
 VOCAB, CONTEXT, WIDTH, LAYERS, HEADS = 11, 7, 8, 3, 2
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make(**changes):
     options = {"dropout": 0.0, "tied": False}
     return GPT(VOCAB, CONTEXT, WIDTH, LAYERS, HEADS, **{**options, **changes}).double()

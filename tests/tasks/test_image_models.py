@@ -11,15 +11,6 @@ from tasks.models.tanh_cnn import TanhCNN
 CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 def convolve(x, weight, bias=None, stride=1):
     """A 3 x 3 convolution, padded by one pixel: each patch, as a row, times the weights."""
     height, width = ((side - 1) // stride + 1 for side in x.shape[2:])

@@ -13,15 +13,6 @@ from torch.nn import functional as F
 from optimizers.capture.record import find_layers, record_calls
 from tests.tasks.small_imagenet import make, ready
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # ---------------------------------------------------------------- the loss
 
 

@@ -13,15 +13,6 @@ from tasks.data.store import DataError
 from tests.commands import assert_same_run, command, start, the_run, wait_until
 from tests.tasks.small_imagenet import make, ready
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # ---------------------------------------------------------------- damaged files
 
 

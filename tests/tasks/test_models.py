@@ -9,15 +9,6 @@ from tasks.models.resnet_cifar import ResNetCIFAR
 from tasks.models.tanh_cnn import TanhCNN
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 def count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 

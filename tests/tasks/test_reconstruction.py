@@ -9,14 +9,6 @@ from torch import nn
 from tasks.reconstruction import LOSSES
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def images(count=6, num_pixels=9):
     """Random images, with pixels of 0 and 1, one of them empty."""
     pixels = torch.rand(count, num_pixels, dtype=torch.float64)

@@ -8,14 +8,6 @@ from tasks.models.torchvision_ops import import_torchvision
 from tests.tasks.small_imagenet import make
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_at_scale_paper_the_model_is_torchvisions():
     task = make(scale="paper")
     model = task.build_model()

@@ -11,15 +11,6 @@ from tasks.models.shake_shake import Shake, ShakeShake
 from tests.commands import assert_same_run, command, start, the_run, wait_until
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_the_papers_network_has_the_stated_size():
     model = ShakeShake(depth=26, width=32, num_classes=10)
     assert sum(p.numel() for p in model.parameters()) == 2_923_162

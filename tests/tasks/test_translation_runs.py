@@ -15,15 +15,6 @@ from tests.tasks.toy_translation import make, ready, stand_in
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """The tensors are small: two threads are slower than one, on a busy machine by far."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
 def small_set(tmp_path, monkeypatch):
     return stand_in(tmp_path, monkeypatch)
 
