@@ -44,9 +44,11 @@ class Keeper:
         if run.step % TRACKING_BLOCK == 0:
             self.job.tracker.log(run.writer.unseen())
         self.bar.update(run.step, loss, self.metric)
-        if self.stop_requested or (run.step < self.settings.max_steps and self.timer.due(run.step)):
+        # Read once: a signal after this line stops the next step, which is then saved as well.
+        stop = self.stop_requested
+        if stop or (run.step < self.settings.max_steps and self.timer.due(run.step)):
             self.save()
-        return self.stop_requested
+        return stop
 
     def after_evaluation(self, run: Run) -> None:
         self.job.tracker.log(run.writer.unseen())
