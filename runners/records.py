@@ -248,23 +248,39 @@ def read_config(run_dir: Path | str) -> dict[str, Any]:
         raise RecordsError(f"{run_dir} holds no run: config.yaml is missing") from None
 
 
-def read_table(run_dir: Path | str, table: str) -> pa.Table:
+def read_table(run_dir: Path | str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one of a run's tables ("steps", "evals", "spectra") in order of its parts.
 
-    A column that the run's schema version lacks is null.
-
+    Args:
+        columns: the columns to read, in this order; all by default. A column that the run's
+            schema version lacks is null.
     Raises:
         RecordsError: if the run's schema version is unknown or a part is damaged.
     """
     read_manifest(run_dir)
-    schema = TABLES[table]
+    names = TABLES[table].names if columns is None else columns
+    schema = pa.schema([TABLES[table].field(name) for name in names])
     parts = []
     for _, path in _parts(Path(run_dir) / table):
         try:
-            parts.append(pq.read_table(path, schema=schema))
+            parts.append(_read_part(path, schema))
         except (pa.ArrowException, OSError) as error:
             raise RecordsError(f"{path} is damaged: {error}") from None
     return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
+    # `pq.read_table` would set up a scan of a whole data set for each of these small files.
+    with pq.ParquetFile(path) as file:
+        there = [name for name in schema.names if name in file.schema_arrow.names]
+        part = file.read(columns=there)
+    columns = [
+        part[field.name].cast(field.type)
+        if field.name in there
+        else pa.nulls(len(part), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 # ---------------------------------------------------------------- spectra
