@@ -249,7 +249,8 @@ def run_stages(cfg: DictConfig, typed: list[str]) -> str:
     """Search, then final runs; returns the status."""
     from hydra.utils import instantiate
 
-    from runners.experiment import command_line, make_plan, run_experiment
+    from runners.experiment import run_experiment
+    from runners.plan import command_line, make_plan
     from runners.pool import list_overrides, run_requests
 
     search = cfg.experiment.search

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runners.environment import num_cores
-from runners.experiment import Plan, Request
+from runners.plan import Plan, Request
 from runners.settings import Outcome
 
 

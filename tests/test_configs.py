@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import shutil
 
 import hydra
@@ -11,8 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import run
-from runners.experiment import make_plan
 from runners.layers import require_layers
+from runners.plan import make_plan
 from runners.pool import list_overrides
 from runners.records import read_manifest
 from runners.schedules import Schedule
@@ -215,6 +216,20 @@ def plan_of(name, **extra):
     score = instantiate(search.score) if search else None
     assert score is None or score.rule
     return make_plan(plain, score, extra)
+
+
+KEYS = {"name", "cost", "stand_in", "shipped", "common", "cases", "methods", "search", "final"}
+
+
+@pytest.mark.parametrize("name", NAMES["experiment"])
+def test_every_experiment_tells_its_command_and_cost(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    plan = plan_of(name)
+    assert plan.name == name
+    assert plan.facts["cost"] and set(plan.facts["cost"]) <= set(NAMES["scale"])
+    header = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    assert f"python run.py experiment={name}" in header
+    assert set(yaml.safe_load(text)) <= KEYS  # a misspelt key would say nothing
 
 
 @pytest.mark.parametrize("name", NAMES["experiment"])

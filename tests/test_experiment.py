@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 import run
-from runners.experiment import choose, make_plan, points, run_experiment
+from runners.experiment import choose, run_experiment
+from runners.plan import make_plan, points
 from runners.pool import run_requests
 from runners.selection import FinalTrainingLoss
 from runners.settings import Outcome
@@ -64,6 +65,30 @@ def test_overrides_win_in_order():
         "optimizer.lr": 4, "seed": 0,
     }  # fmt: skip
     assert len(plan.trials()) == 2 * 2 * 3 * 2
+
+
+def test_what_a_yaml_tells_of_an_experiment_is_in_its_index(tmp_path):
+    facts = {"cost": {"small": 0.4}, "stand_in": "toys for sets", "shipped": False}
+
+    def run_all(requests, stage):
+        return [answer(request) for request in requests]
+
+    index = run_experiment(plan_of(**facts), tmp_path, run_all, "", Score.rule)
+    assert {key: index[key] for key in facts} == facts
+    # An outcome without records, as these made-up ones are, has unknown seconds.
+    assert {(e["seconds"], e["train_seconds"]) for e in index["final"]} == {(None, None)}
+    silent = run_experiment(plan_of(), tmp_path, run_all, "", Score.rule)
+    assert (silent["cost"], silent["stand_in"], silent["shipped"]) == ({}, None, True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cost": 3}, {"cost": {"small": 0}}, {"cost": {"small": "an hour"}},
+              {"stand_in": ["a"]}, {"shipped": "no"}],
+)  # fmt: skip
+def test_a_wrong_fact_is_named(wrong):
+    (key,) = wrong
+    with pytest.raises(ValueError, match=f"experiment toy: {key} must be"):
+        plan_of(**wrong)
 
 
 def test_points_are_all_combinations():
@@ -150,6 +175,13 @@ def test_a_method_without_a_finished_trial_is_an_error():
         choose(plan, [])
 
 
+def untimed(index):
+    def without(entries):
+        return [{k: v for k, v in e.items() if not k.endswith("seconds")} for e in entries]
+
+    return {**index, "trials": without(index["trials"]), "final": without(index["final"])}
+
+
 def test_an_experiment_goes_on_where_it_was_cut(tmp_path):
     # timing=exclusive: one after the other, in this process.
     extra = {"max_steps": 2, "num_threads": 1, "timing": "exclusive", "runs_dir": str(tmp_path)}
@@ -170,10 +202,11 @@ def test_an_experiment_goes_on_where_it_was_cut(tmp_path):
     made = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*/*/manifest.json")}
     # The search of 2 methods x 3 rates x 2 seeds, and 2 x 2 final runs.
     assert len(made) == len({t["run_id"] for t in index["trials"] + index["final"]}) == 16
+    assert all(0 < e["train_seconds"] < e["seconds"] for e in index["trials"] + index["final"])
     gone = sorted(made)[:3]
     for path in gone:
         shutil.rmtree(path.parent)
-    assert make() == index
+    assert untimed(make()) == untimed(index)
     again = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*/*/manifest.json")}
     assert again.keys() == made.keys()
     assert {p for p in made if again[p] != made[p]} == set(gone)
