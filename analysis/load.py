@@ -1,21 +1,38 @@
-"""Records as data frames, and the experiments that figures are drawn from."""
+"""The experiments that figures are drawn from, and where their records lie."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 
-from runners import records
+from analysis.frames import (
+    MissingRecordsError,
+    flatten,
+    labelled_table,
+    load_evals,
+    load_runs,
+    load_spectra,
+    load_steps,
+    runs_root,
+)
+from analysis.versions import check_alike
+from runners import measurements, records
 from runners.records import RecordsError
 
+__all__ = [
+    "RESULTS", "Experiment", "MissingRecordsError", "MissingRun", "Records", "load_evals",
+    "load_runs", "load_spectra", "load_steps", "runs_root",
+]  # fmt: skip
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+# What the experiments are made from: it knows about stand-ins that older indices do not name.
+PLANS = Path(__file__).resolve().parents[1] / "conf" / "experiment"
 
 ENTRY_COLUMNS = ("case", "method", "values", "seed", "task", "optimizer", "run_id", "status")
 CHOICE_COLUMNS = ("case", "method", "values", "score", "num_trials", "at_edge")
@@ -24,111 +41,13 @@ CHOICE_COLUMNS = ("case", "method", "values", "score", "num_trials", "at_edge")
 DRAWN_STATUSES = ("finished", "diverged")
 
 
-class MissingRecordsError(RecordsError):
-    """Records that were not made yet; the message names the command that makes them."""
+class MissingRun(NamedTuple):
+    """A final run that the index names and whose folder is absent."""
 
-
-def runs_root() -> Path:
-    """The folder of the user's own runs: the environment variable KAPPA_RUNS, or `runs`."""
-    return Path(os.environ.get("KAPPA_RUNS") or "runs")
-
-
-# ---------------------------------------------------------------- one frame a table
-
-
-def load_runs(root: Path | str | None = None) -> pd.DataFrame:
-    """Load one row a run: its manifest and its configuration, both flattened with dots.
-
-    Args:
-        root: a folder of runs or one run's folder; by default `runs_root()`.
-    Returns:
-        Columns named as in the manifest (`status`, `hardware.fingerprint`, `task_facts.optimum`)
-        and `config.` plus the key (`config.optimizer.lr`). A key that a run lacks is missing in
-        its row; lists stay lists. No runs: an empty frame with the column `run_id`.
-    Raises:
-        RecordsError: if the folder is missing, or a manifest is damaged or of an unknown version.
-    """
-    rows = []
-    for run_dir in _run_dirs(root):
-        row = manifest_row(run_dir)
-        # A run that has only just started may have a manifest and no configuration yet.
-        if (run_dir / "config.yaml").is_file():
-            row.update(_flatten(records.read_config(run_dir), "config."))
-        rows.append(row)
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["run_id"])
-
-
-def load_steps(root: Path | str | None = None) -> pd.DataFrame:
-    """Load `run_id` and the columns of the table `steps`, one row a step.
-
-    Args and errors as for `load_runs`. Non-finite values stay what they are.
-    """
-    return _load_table(root, "steps")
-
-
-def load_evals(root: Path | str | None = None) -> pd.DataFrame:
-    """Load `run_id` and the columns of the table `evals`, one row a metric and evaluation.
-
-    Args and errors as for `load_runs`. Non-finite values stay what they are.
-    """
-    return _load_table(root, "evals")
-
-
-def load_spectra(root: Path | str | None = None) -> pd.DataFrame:
-    """Load `run_id` and the columns of the table `spectra`; `eigenvalues` holds lists of floats.
-
-    Args and errors as for `load_runs`. Non-finite values stay what they are.
-    """
-    return _load_table(root, "spectra")
-
-
-def manifest_row(run_dir: Path) -> dict[str, Any]:
-    """One run's manifest, flattened with dots; `run_id` falls back on the folder's name."""
-    return {"run_id": run_dir.name, **_flatten(records.read_manifest(run_dir))}
-
-
-def _run_dirs(root: Path | str | None) -> Iterator[Path]:
-    root = runs_root() if root is None else Path(root)
-    if not root.is_dir():
-        raise MissingRecordsError(f"{root} is not a folder of records; python run.py makes runs")
-    return records.find_runs(root)
-
-
-def _flatten(tree: Mapping[str, Any] | None, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in (tree or {}).items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _load_table(root: Path | str | None, table: str) -> pd.DataFrame:
-    runs = (({"run_id": manifest_row(run_dir)["run_id"]}, run_dir) for run_dir in _run_dirs(root))
-    return _labelled_table(runs, table, labels={"run_id": pa.string()})
-
-
-def _labelled_table(
-    runs: Iterable[tuple[Mapping[str, Any], Path]], table: str, labels: Mapping[str, pa.DataType]
-) -> pd.DataFrame:
-    """Concatenate one table of many runs, each run's labels repeated in front of its rows."""
-    schema = pa.schema([*labels.items(), *records.TABLES[table]])
-    parts = [schema.empty_table()]
-    for values, run_dir in runs:
-        rows = records.read_table(run_dir, table)
-        columns = [
-            pa.repeat(pa.scalar(values[name], kind), len(rows)) for name, kind in labels.items()
-        ]
-        parts.append(pa.Table.from_arrays([*columns, *rows.columns], schema=schema))
-    whole = pa.concat_tables(parts)
-    frame = whole.to_pandas()
-    if table == "spectra":
-        frame["eigenvalues"] = pd.Series(whole["eigenvalues"].to_pylist(), dtype=object)
-    return frame
-
-
-# ---------------------------------------------------------------- experiments
+    case: str
+    method: str
+    seed: int
+    run_id: str
 
 
 class Records:
@@ -141,9 +60,13 @@ class Records:
 
     def __init__(self, roots: Sequence[Path | str] | None = None):
         self.roots = [Path(root) for root in ((runs_root(), RESULTS) if roots is None else roots)]
+        # By name: the index file, when it was written, and the experiment read from it.
+        self._read: dict[str, tuple[Path, int, Experiment]] = {}
 
     def experiment(self, name: str) -> Experiment:
         """Return the experiment from the first root where it is finished; roots never mix.
+
+        What was read of it is kept, and read again when its index has changed.
 
         Raises:
             MissingRecordsError: if it is finished nowhere, or all its final runs have failed;
@@ -156,9 +79,14 @@ class Records:
             path = root / "experiments" / f"{name}.json"
             if not path.is_file():
                 continue
+            written = path.stat().st_mtime_ns
+            if self._read.get(name, ())[:2] == (path, written):
+                return self._read[name][2]
             document = _read_index(path)
             if document.get("status") == "finished":
-                return _drawable(Experiment(root, document))
+                experiment = _drawable(Experiment(root, document))
+                self._read[name] = (path, written, experiment)
+                return experiment
             command = document.get("command") or command
             begun.append(str(root))
         if begun:
@@ -167,6 +95,26 @@ class Records:
                 f"experiment {name} is unfinished in {places}; continue it with: {command}"
             )
         raise MissingRecordsError(f"no records of experiment {name}; make them with: {command}")
+
+    def measurement(self, name: str) -> pd.DataFrame:
+        """Return a measurement's rows, from the first root that has it.
+
+        The facts of its making (kind, command, commit, hardware, ...) are the frame's `attrs`.
+
+        Raises:
+            MissingRecordsError: if no root has it; names the command that makes it.
+            RecordsError: if its file is damaged or has an unknown schema version.
+        """
+        for root in self.roots:
+            path = measurements.path_of(root, name)
+            if path.is_file():
+                document = measurements.read(path)
+                frame = pd.DataFrame(document.pop("rows"))
+                frame.attrs.update(document)
+                return frame
+        raise MissingRecordsError(
+            f"no records of measurement {name}; make them with: python -m scripts.measure {name}"
+        )
 
 
 class Experiment:
@@ -183,11 +131,28 @@ class Experiment:
         self.rule: str = index.get("rule") or ""
         self.command: str = index.get("command") or f"python run.py experiment={self.name}"
         self._index = index
+        self._tables: dict[tuple[Any, ...], pd.DataFrame] = {}
+
+    @cached_property
+    def stand_in(self) -> str:
+        """What stands for what, in one line; empty if the paper's own data and models are used."""
+        if "stand_in" not in self._index and (PLANS / f"{self.name}.yaml").is_file():
+            import yaml
+
+            plan = yaml.safe_load((PLANS / f"{self.name}.yaml").read_text())
+            return plan.get("stand_in") or ""
+        return self._index.get("stand_in") or ""
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a search run; `score` is nan where the run diverged."""
-        return _entries(self._index.get("trials"), (*ENTRY_COLUMNS, "score"))
+        """One row a search run; `score` is nan where the run diverged.
+
+        Raises:
+            RecordsError: if the records of the trials are there and mix versions.
+        """
+        entries = self._index.get("trials") or ()
+        check_alike(self._manifests(entries), self.name, self.command)
+        return _entries(entries, (*ENTRY_COLUMNS, "score"))
 
     @cached_property
     def choice(self) -> pd.DataFrame:
@@ -207,53 +172,90 @@ class Experiment:
         """The methods compared in `case`, in the order of the index."""
         return list(dict.fromkeys(self.final.loc[self.final["case"] == case, "method"]))
 
+    @cached_property
+    def missing(self) -> list[MissingRun]:
+        """The final runs that ended well or diverged, and whose records are not there."""
+        return [
+            MissingRun(*(entry[name] for name in MissingRun._fields))
+            for entry in self._ended()
+            if not self._is_there(entry)
+        ]
+
     def runs(self, case: str | None = None) -> pd.DataFrame:
-        """One row a final run that can be drawn: case, method, seed, then its flat manifest."""
-        entries = self._drawn(case)
-        rows = [{**manifest_row(run_dir), **labels} for labels, run_dir in entries]
+        """One row a final run that can be drawn: case, method, seed, then its flat manifest.
+
+        Raises:
+            RecordsError: if runs of one method, or of one case, mix versions.
+        """
+        rows = [row for row in self._checked if case in (None, row["case"])]
         columns = ["case", "method", "seed", "run_id"]
         frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
         return frame[[*columns, *frame.columns.difference(columns, sort=False)]]
 
-    def steps(self, case: str) -> pd.DataFrame:
+    def steps(self, case: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Steps of the case's final runs: case, method, seed, run_id, then the table's columns.
 
-        Runs that failed or were interrupted are left out; `final` says which.
+        Runs that failed or were interrupted are left out, and so are missing ones: `final` and
+        `missing` say which.
 
+        Args:
+            columns: of the table; by default all.
         Raises:
-            MissingRecordsError: if a run's folder is missing; names the command that makes it.
+            RecordsError: if runs of one method, or of one case, mix versions.
         """
-        return self._table("steps", case)
+        return self._table("steps", case, columns)
 
     def evals(self, case: str) -> pd.DataFrame:
         """Evaluations of the case's final runs; columns and errors as for `steps`."""
         return self._table("evals", case)
 
-    def spectra(self, case: str) -> pd.DataFrame:
+    def spectra(self, case: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Spectra of the case's final runs; columns and errors as for `steps`."""
-        return self._table("spectra", case)
+        return self._table("spectra", case, columns)
 
-    def _table(self, table: str, case: str) -> pd.DataFrame:
-        text = pa.string()
-        labels = {"case": text, "method": text, "seed": pa.int64(), "run_id": text}
-        return _labelled_table(self._drawn(case), table, labels)
+    def _table(self, table: str, case: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        key = (table, case, None if columns is None else tuple(columns))
+        if key not in self._tables:
+            text = pa.string()
+            labels = {"case": text, "method": text, "seed": pa.int64(), "run_id": text}
+            runs = [(row, row["run_dir"]) for row in self._checked if row["case"] == case]
+            self._tables[key] = labelled_table(runs, table, labels, columns)
+        return self._tables[key].copy(deep=False)
 
-    def _drawn(self, case: str | None) -> list[tuple[dict[str, Any], Path]]:
-        drawn = []
-        for entry in self._index.get("final") or ():
-            if entry["status"] not in DRAWN_STATUSES or case not in (None, entry["case"]):
-                continue
-            run_dir = self.root / entry["task"] / entry["optimizer"] / entry["run_id"]
-            if not (run_dir / "manifest.json").is_file():
-                raise MissingRecordsError(
-                    f"experiment {self.name} lacks its run {run_dir}; make it with: {self.command}"
-                )
-            labels = {name: entry[name] for name in ("case", "method", "seed", "run_id")}
-            drawn.append((labels, run_dir))
-        return drawn
+    @cached_property
+    def _checked(self) -> list[dict[str, Any]]:
+        """Flat manifests of the final runs that are there, with their labels; of one version."""
+        rows = self._manifests(self._ended())
+        check_alike(rows, self.name, self.command)
+        return rows
+
+    def _manifests(self, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        rows = []
+        for entry in entries:
+            if self._is_there(entry):
+                run_dir = self._run_dir(entry)
+                labels = {name: entry[name] for name in ("case", "method", "seed", "run_id")}
+                manifest = flatten(records.read_manifest(run_dir))
+                rows.append({**manifest, **labels, "run_dir": run_dir})
+        return rows
+
+    def _ended(self) -> list[Mapping[str, Any]]:
+        return [e for e in self._index.get("final") or () if e["status"] in DRAWN_STATUSES]
+
+    def _run_dir(self, entry: Mapping[str, Any]) -> Path:
+        return self.root / entry["task"] / entry["optimizer"] / entry["run_id"]
+
+    def _is_there(self, entry: Mapping[str, Any]) -> bool:
+        # A trial that could not be started has no run.
+        return bool(entry.get("run_id")) and (self._run_dir(entry) / "manifest.json").is_file()
 
 
 def _drawable(experiment: Experiment) -> Experiment:
+    if len(experiment.missing) == len(experiment._ended()) > 0:
+        raise MissingRecordsError(
+            f"experiment {experiment.name} in {experiment.root} lacks all its final runs; "
+            f"make them with: {experiment.command}"
+        )
     if not experiment.final["status"].isin(DRAWN_STATUSES).any():
         raise MissingRecordsError(
             f"experiment {experiment.name} in {experiment.root} has no final run that ended well "
