@@ -172,7 +172,7 @@ class Experiment:
         """The methods compared in `case`, in the order of the index."""
         return list(dict.fromkeys(self.final.loc[self.final["case"] == case, "method"]))
 
-    @cached_property
+    @property
     def missing(self) -> list[MissingRun]:
         """The final runs that ended well or diverged, and whose records are not there."""
         return [
