@@ -7,59 +7,43 @@ from __future__ import annotations
 
 import math
 import textwrap
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
+
+from analysis.looks import (
+    ALIASES,
+    BLACK,
+    BLUE,
+    BROWN,
+    GREEN,
+    LOOKS,
+    OLIVE,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SPARE_COLOURS,
+    VERMILLION,
+    WINE,
+    Look,
+    line,
+    lines,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = [
+    "ALIASES", "BLACK", "BLUE", "BROWN", "CAPTION_COLOR", "COLUMN_WIDTH", "GREEN", "LOOKS", "OLIVE",
+    "ORANGE", "PAGE_WIDTH", "PURPLE", "SKY", "SPARE_COLOURS", "VERMILLION", "WINE", "Look",
+    "context", "footnote", "legend_above", "legend_below", "line", "lines", "save",
+]  # fmt: skip
+
 # Widths in inches of one and of two columns of a two-column page.
 COLUMN_WIDTH, PAGE_WIDTH = 3.4, 7.0
 CAPTION_COLOR = "0.45"
-
-# The palette of Okabe & Ito (2008), which colour-blind readers can tell apart. Its yellow is too
-# light for a line on white; a brown takes its place.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE, BROWN = "#0072B2", "#D55E00", "#CC79A7", "#7F4F24"
-
-_DASHED, _DOTTED, _DASH_DOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))
-
-
-class Look(NamedTuple):
-    """How one optimizer is drawn everywhere; colour and line style are unique as a pair."""
-
-    color: str
-    linestyle: Any
-    label: str
-
-
-SPARE_COLOURS = ("#7f7f7f", "#8c564b", "#6b6ecf", "#637939")  # used by no row below
-# One row an optimizer. Dashes tell relatives apart and keep a figure readable in grey.
-LOOKS = {
-    "sgd": Look(BLACK, "-", "SGD"),
-    "nesterov": Look(BLACK, _DASHED, "Nesterov"),
-    "adam": Look(BLUE, _DASHED, "Adam"),
-    "adamw": Look(BLUE, _DOTTED, "AdamW"),
-    "adagrad": Look(GREEN, _DASH_DOT, "AdaGrad"),
-    "rmsprop": Look(SKY, _DASHED, "RMSprop"),
-    "adadelta": Look(PURPLE, _DASH_DOT, "Adadelta"),
-    "full_adagrad": Look(ORANGE, "-", "full AdaGrad"),
-    "full_window": Look(PURPLE, _DASHED, "full+window"),
-    "ggt": Look(VERMILLION, "-", "GGT"),
-    "ggt_printed": Look(VERMILLION, _DOTTED, "GGT (as printed)"),
-    "ggt_authors": Look(VERMILLION, _DASH_DOT, "GGT (authors' code)"),
-}
-
-# The same optimizer under the name that a figure of a paper gives it.
-ALIASES = {
-    "diag": ("adagrad", "diag"),
-    "diag_window": ("rmsprop", "diag+window"),
-    "full": ("full_adagrad", "full"),
-}
 
 _SETTINGS = {
     "font.size": 8,
@@ -99,23 +83,6 @@ def context() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
         yield
-
-
-def line(method: str) -> dict[str, Any]:
-    """Colour, line style and label of an optimizer, as keywords of `Axes.plot`.
-
-    A name without a row in `LOOKS`, such as a new method's, gets a spare look that depends on the
-    name alone, so it is the same in every figure.
-    """
-    name, label = ALIASES.get(method, (method, None))
-    look = LOOKS[name] if name in LOOKS else _spare(name)
-    return {"color": look.color, "linestyle": look.linestyle, "label": label or look.label}
-
-
-def _spare(name: str) -> Look:
-    number = zlib.crc32(name.encode())
-    colour = SPARE_COLOURS[number % len(SPARE_COLOURS)]
-    return Look(colour, (0, (1 + number // 7 % 5, 1, 1, 1)), name)
 
 
 def legend_below(axes: Axes) -> None:
