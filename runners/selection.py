@@ -35,3 +35,29 @@ class FinalTrainingLoss:
         losses = read_table(run_dir, "steps").column("loss").to_pylist()
         last = losses[-max(1, round(self.fraction * len(losses))) :]
         return math.fsum(last) / len(last)
+
+
+@dataclass(frozen=True)
+class MeanMetric:
+    """Mean of a metric over all the evaluations of a run: where a step's loss is mostly noise.
+
+    The split must be one that the figure does not report on, or the runs must be of instances that
+    it does not show.
+    """
+
+    metric: str
+    split: str
+
+    @property
+    def rule(self) -> str:
+        """What it measures, in words."""
+        return f"mean of {self.metric} ({self.split}) over the evaluations"
+
+    def __call__(self, run_dir: Path) -> float:
+        evals = read_table(run_dir, "evals")
+        rows = zip(
+            *(evals.column(c).to_pylist() for c in ("metric", "split", "value")), strict=True
+        )
+        wanted = (self.metric, self.split)
+        values = [value for metric, split, value in rows if (metric, split) == wanted]
+        return math.fsum(values) / len(values)
