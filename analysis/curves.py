@@ -117,9 +117,15 @@ def label(rows: pd.DataFrame) -> str:
     return ", ".join(parts)
 
 
-def draw_curve(axes: Axes, rows: pd.DataFrame, x: str) -> None:
-    """Draw one method's rows of a table of curves against the column `x`, with their band."""
-    look = {**style.line(rows["method"].iloc[0]), "label": label(rows)}
+def draw_curve(
+    axes: Axes, rows: pd.DataFrame, x: str, look: Mapping[str, Any] | None = None
+) -> None:
+    """Draw one method's rows of a table of curves against the column `x`, with their band.
+
+    Args:
+        look: colour, line style and label; by default the method's own.
+    """
+    look = dict(look or {**style.line(rows["method"].iloc[0]), "label": label(rows)})
     # Infinite values are not drawn, and huge ones only as far as an axis can be scaled; a band
     # that is unbounded above reaches there too, so that it visibly leaves the panel.
     x_values, value = rows[x].to_numpy(), rows["value"].to_numpy()
@@ -138,13 +144,24 @@ def draw_curve(axes: Axes, rows: pd.DataFrame, x: str) -> None:
         )
 
 
-def left_out(experiment: Experiment, used: Mapping[str, Sequence[int]]) -> str:
+def left_out(
+    experiment: Experiment,
+    used: Mapping[str, Sequence[int]],
+    methods: Collection[str] | None = None,
+) -> str:
     """A sentence on final runs that are in no curve; empty if there are none.
 
     Args:
         used: for each case, the seeds whose runs are drawn for every method.
+        methods: where a figure shows a part of the experiment, its methods: the others, and the
+            cases that are not in `used`, are none of its business.
     """
     final = experiment.final
+    absent = {run.run_id for run in experiment.missing}
+    shown = ~final["run_id"].isin(absent)
+    if methods is not None:
+        shown &= final["method"].isin(list(methods)) & final["case"].isin(list(used))
+    final = final[shown].reset_index(drop=True)
     finished = final["status"].isin(["finished", "diverged"])
     num_failed = int((~finished).sum())
     entries = zip(final["case"], final["seed"], strict=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.looks import (
     ALIASES,
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES", "BLACK", "BLUE", "BROWN", "CAPTION_COLOR", "COLUMN_WIDTH", "GREEN", "LOOKS", "OLIVE",
     "ORANGE", "PAGE_WIDTH", "PURPLE", "SKY", "SPARE_COLOURS", "VERMILLION", "WINE", "Look",
-    "context", "footnote", "legend_above", "legend_below", "line", "lines", "save",
+    "context", "footnote", "legend_above", "legend_below",
+    "legend_of", "line", "lines", "save",
 ]  # fmt: skip
 
 # Widths in inches of one and of two columns of a two-column page.
@@ -104,6 +105,32 @@ def legend_above(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     num_columns = _num_columns(labels, figure.get_figwidth(), most=4)
     figure.legend(handles, labels, loc="outside upper center", ncols=num_columns)
+
+
+def head(figure: Figure, title: str, entries: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Put a title above all panels, and one legend under it, from looks (`looks.lines`)."""
+    from matplotlib.lines import Line2D
+
+    if not entries:
+        figure.suptitle(title, fontsize=9)
+        return
+    handles = [Line2D([], [], **entry) for entry in entries]
+    num_columns = _num_columns([h.get_label() for h in handles], figure.get_figwidth(), most=4)
+    # The title is the legend's own: the layout would put a title of the figure on top of it.
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=num_columns,
+        title=title,
+        title_fontsize=9,
+        columnspacing=1.2,
+    )
+
+
+def num_legend_rows(labels: Iterable[str], width: float) -> int:
+    """Rows of the legend that `head` puts above a figure `width` inches wide."""
+    labels = list(labels)
+    return math.ceil(len(labels) / _num_columns(labels, width, most=4))
 
 
 def _num_columns(labels: list[str], width: float, most: int) -> int:

@@ -1,0 +1,112 @@
+"""Sentences under a figure: which runs, how they were chosen, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis import curves, looks
+
+if TYPE_CHECKING:
+    from analysis.load import Experiment
+
+_MOST_NAMED = 3
+
+
+def stand_ins(experiments: Iterable[Experiment]) -> str:
+    """What stands for what in all experiments, for the title; empty if nothing does."""
+    said = dict.fromkeys(e.stand_in for e in experiments if e.stand_in)
+    return "; ".join(said)
+
+
+def missing(experiment: Experiment, cases: Sequence[str], methods: Sequence[str]) -> str:
+    """A sentence on final runs whose records are absent, with the command; may be empty."""
+    absent = [m for m in experiment.missing if m.case in cases and m.method in methods]
+    if not absent:
+        return ""
+    several = len(set(experiment.cases())) > 1
+    named = [
+        f"{looks.line(run.method)['label']} seed {run.seed}{f' ({run.case})' if several else ''}"
+        for run in absent[:_MOST_NAMED]
+    ]
+    more = f" and {len(absent) - len(named)} more" if len(absent) > len(named) else ""
+    return f"Missing: {', '.join(named)}{more}; make it with: {experiment.command}."
+
+
+def chosen_by(experiment: Experiment) -> str:
+    """A sentence on the rule of the search and the number of trials; may be empty."""
+    if not experiment.rule or not len(experiment.choice):
+        return ""
+    trials = sorted(set(experiment.choice["num_trials"]))
+    number = "/".join(str(int(count)) for count in trials)
+    return f"Chosen from {number} trials a method by: {experiment.rule.rstrip('.')}."
+
+
+def tuned_values(data: pd.DataFrame) -> str:
+    """A sentence with each method's chosen values, for each case; may be empty.
+
+    Args:
+        data: a table with `experiment`, `case`, `method` and `tuned`.
+    """
+    rows = data[data["tuned"] != ""].drop_duplicates(["experiment", "case", "method"])
+    several = len(data[["experiment", "case"]].drop_duplicates()) > 1
+    parts = []
+    for (_, case), group in rows.groupby(["experiment", "case"], sort=False):
+        values = ", ".join(
+            f"{looks.line(row['method'])['label']} {row['tuned']}"
+            for row in group.to_dict("records")
+        )
+        parts.append(f"{case}: {values}" if several else values)
+    return f"Chosen: {'; '.join(parts)}." if parts else ""
+
+
+def diverged(data: pd.DataFrame) -> str:
+    """A sentence on diverged runs among those drawn; may be empty.
+
+    Args:
+        data: as for `tuned_values`, with `num_diverged` and `num_runs`.
+    """
+    rows = data[data["num_diverged"] > 0].drop_duplicates(["experiment", "case", "method"])
+    several = len(data[["experiment", "case"]].drop_duplicates()) > 1
+    parts = [
+        f"{looks.line(row['method'])['label']} {row['num_diverged']}/{row['num_runs']}"
+        + (f" ({row['case']})" if several else "")
+        for row in rows.to_dict("records")
+    ]
+    return f"Diverged: {', '.join(parts)}." if parts else ""
+
+
+def setting(runs: pd.DataFrame) -> str:
+    """A sentence on the scale and the budget of the runs.
+
+    Args:
+        runs: `Experiment.runs()`.
+    """
+    parts = []
+    for name in ("scale", "budget"):
+        values = sorted({str(value) for value in runs[name].dropna()}) if name in runs else []
+        if values:
+            parts.append(f"{name}={'/'.join(values)}")
+    return f"{', '.join(parts)}." if parts else ""
+
+
+def of_experiment(
+    experiment: Experiment, cases: Sequence[str], methods: Sequence[str]
+) -> list[str]:
+    """Sentences on one experiment: its search, its setting, what is left out or missing."""
+    runs = experiment.runs()
+    runs = runs[runs["case"].isin(cases) & runs["method"].isin(methods)]
+    used = {}
+    for case in cases:
+        own = runs[runs["case"] == case]
+        used[case] = curves.paired_seeds(own) or sorted(set(own["seed"]))
+    sentences = [
+        setting(runs),
+        curves.momenta(runs),
+        chosen_by(experiment),
+        curves.left_out(experiment, used, methods),
+        missing(experiment, cases, methods),
+    ]
+    return [sentence for sentence in sentences if sentence]
