@@ -5,7 +5,7 @@ PY := .venv/bin/python
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures test matrix lint bench clean
+.PHONY: help setup figures ledger report test matrix lint bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,8 +19,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## Create .venv from pyproject.toml and constraints.txt
 
-figures: $(STAMP)  ## Run what is missing, draw every figure into figures/ (FRESH=1: run all again)
-	$(PY) -m scripts.figures $(if $(FRESH),--fresh)
+figures: $(STAMP)  ## Make what is missing and cheap, draw figures/ (ONLY=name,name FRESH=1 SCALE=small)
+	$(PY) -m scripts.figures $(if $(ONLY),--only $(ONLY)) $(if $(FRESH),--fresh) \
+		$(if $(SCALE),--scale $(SCALE))
+
+ledger: $(STAMP)  ## Judge every claim of the papers from the records, and write REPRODUCTION.md
+	$(PY) -m scripts.missing
+	$(PY) -m analysis.ledger
+
+report: $(STAMP)  ## Write figures, ledger, runs and statistics into one page, report/kappa.html
+	$(PY) -m scripts.missing
+	$(PY) -m analysis.report
 
 test: $(STAMP)  ## Run the tests (set KAPPA_DATA for those on real data)
 	KAPPA_OFFLINE=1 $(PY) -m pytest

@@ -89,3 +89,62 @@ def make_bar(kind: str, quiet: bool) -> Bar | NoBar:
     if kind == "bar" or (kind == "auto" and not quiet and sys.stderr.isatty()):
         return Bar()
     return NoBar()
+
+
+class Tally:
+    """Counts what a command of many parts has made: a bar in a terminal, else lines.
+
+    Args:
+        label: what is counted.
+        total: how many there will be.
+    """
+
+    def __init__(self, label: str, total: int):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.finished = 0
+        self.task = self.progress.add_task(label, total=total, note="")
+
+    def __enter__(self) -> Tally:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.progress.stop()
+
+    def restart(self, label: str, total: int) -> None:
+        """Count something else, in a bar of its own below."""
+        self.finished = 0
+        self.task = self.progress.add_task(label, total=total, note="")
+
+    def set(self, count: int, note: str = "") -> None:
+        """So many of the part in hand are made."""
+        self.progress.update(self.task, completed=self.finished + count, note=note)
+        if note and not self.console.is_terminal:
+            self.say(note)
+
+    def finish(self, count: int) -> None:
+        """A part of `count` is complete."""
+        self.finished += count
+        self.progress.update(self.task, completed=self.finished, note="")
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, markup=False)

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from runners.records import RecordsError, check_version, read_manifest
 
@@ -33,10 +34,11 @@ def keep(name: str, runs_dir: Path, results: Path) -> int:
     check_version(index, path)
     if index["status"] != "finished":
         raise RecordsError(f"{path} is not finished; go on with: {index['command']}")
-    drop(results, name)
-    for run in index["final"]:
-        place = Path(run["task"], run["optimizer"], run["run_id"])
+    kept = places(index)
+    for place in kept:
         read_manifest(runs_dir / place)
+    drop(results, name)
+    for place in kept:
         shutil.rmtree(results / place, ignore_errors=True)
         (results / place).mkdir(parents=True)
         for part in KEPT:
@@ -47,17 +49,31 @@ def keep(name: str, runs_dir: Path, results: Path) -> int:
                 shutil.copy(source, results / place / part)
     (results / "experiments").mkdir(parents=True, exist_ok=True)
     shutil.copy(path, results / "experiments")
-    return len(index["final"])
+    return len(kept)
+
+
+def places(index: dict[str, Any]) -> list[Path]:
+    """Where an index's final runs lie; one that failed before it began has no records."""
+    return [
+        Path(run["task"], run["optimizer"], run["run_id"])
+        for run in index["final"]
+        if run["run_id"]
+    ]
 
 
 def drop(results: Path, name: str) -> None:
-    """Delete the runs that were kept for an experiment before."""
+    """Delete the runs that were kept for an experiment before, and for no other one."""
     path = results / "experiments" / f"{name}.json"
-    if path.is_file():
-        for run in json.loads(path.read_text())["final"]:
-            shutil.rmtree(
-                results / run["task"] / run["optimizer"] / run["run_id"], ignore_errors=True
-            )
+    if not path.is_file():
+        return
+    others = {
+        place
+        for other in path.parent.glob("*.json")
+        if other != path
+        for place in places(json.loads(other.read_text()))
+    }
+    for place in set(places(json.loads(path.read_text()))) - others:
+        shutil.rmtree(results / place, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

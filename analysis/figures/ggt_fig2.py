@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from analysis.load import Experiment, Records
 
 EXPERIMENT = "ggt_fig2"
+EXPERIMENTS = (EXPERIMENT,)
 TITLES = {"logistic": "Logistic regression", "barrier": "Log barrier"}
 MAX_POINTS = 400
 # Differences of losses near 1 below these are round-off of the loss: a few units in the last place.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.load import Records
 
 EXPERIMENT = "ggt_fig2_hyperplane"
+EXPERIMENTS = (EXPERIMENT,)
 
 
 def table(records: Records) -> pd.DataFrame:

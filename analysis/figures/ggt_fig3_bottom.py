@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.load import Experiment, Records
 
 EXPERIMENT = "ggt_fig3_bottom"
+EXPERIMENTS = (EXPERIMENT,)
 TITLES = {"train": "Training", "valid": "Validation"}
 MAX_POINTS = 400
 # The training loss is averaged over this share of the run; one batch's loss is mostly noise.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analysis.load import Experiment, Records
 
 EXPERIMENT = ggt_fig3_bottom.EXPERIMENT
+EXPERIMENTS = (EXPERIMENT,)
 # What must be one and the same in all runs before their seconds mean anything side by side.
 ONE_VALUE = {
     "num_threads": "thread counts",

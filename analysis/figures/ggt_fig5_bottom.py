@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis.load import Records
 
 EXPERIMENT = "ggt_fig3_bottom"
+EXPERIMENTS = (EXPERIMENT,)
 METHOD = "ggt"
 # The paper cuts its panel there: the density does not change visibly afterwards.
 MAX_EPOCHS = 5.0

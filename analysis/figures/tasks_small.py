@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis.load import Experiment, Records
 
 EXPERIMENT = "tasks_small"
+EXPERIMENTS = (EXPERIMENT,)
 MAX_POINTS = 300
 NUM_COLUMNS = 3
 # The training loss is averaged over this share of the run; one batch's loss is mostly noise.

@@ -49,3 +49,29 @@ def test_unfinished_experiment_is_refused(tmp_path, capsys):
     assert "is not finished; go on with: python run.py experiment=x" in lines[0]
     assert "y.json is missing; make it with: python run.py experiment=y" in lines[1]
     assert not results.exists()
+
+
+def test_what_another_experiment_shares_stays(tmp_path):
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    index = make_experiment(runs, "finished")
+    for name in ("x", "y"):
+        (runs / "experiments" / f"{name}.json").write_text(json.dumps(index))
+        assert main([name, "--runs", str(runs), "--results", str(results)]) == 0
+    # The next version of x has no run any more: y's is the same one, and stays.
+    empty = {**index, "final": []}
+    (runs / "experiments" / "x.json").write_text(json.dumps(empty))
+    assert main(["x", "--runs", str(runs), "--results", str(results)]) == 0
+    assert (results / "task" / "sgd" / "abc" / "manifest.json").is_file()
+    (runs / "experiments" / "y.json").write_text(json.dumps(empty))
+    assert main(["y", "--runs", str(runs), "--results", str(results)]) == 0
+    assert not (results / "task" / "sgd" / "abc").exists()
+
+
+def test_a_run_that_failed_before_it_began_has_no_records(tmp_path):
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    index = make_experiment(runs, "finished")
+    index["final"].append({"task": "task", "optimizer": "sgd", "run_id": ""})
+    (runs / "experiments" / "x.json").write_text(json.dumps(index))
+    for _ in range(2):  # the second time over what is there
+        assert main(["x", "--runs", str(runs), "--results", str(results)]) == 0
+        assert (results / "task" / "sgd" / "abc" / "manifest.json").is_file()
