@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES", "BLACK", "BLUE", "BROWN", "CAPTION_COLOR", "COLUMN_WIDTH", "GREEN", "LOOKS", "OLIVE",
     "ORANGE", "PAGE_WIDTH", "PURPLE", "SKY", "SPARE_COLOURS", "VERMILLION", "WINE", "Look",
-    "context", "footnote", "legend_above", "legend_below",
-    "legend_of", "line", "lines", "save",
+    "context", "footnote", "head", "legend_above", "legend_below",
+    "line", "lines", "num_legend_rows", "save",
 ]  # fmt: skip
 
 # Widths in inches of one and of two columns of a two-column page.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import measures
+from analysis.measures import bootstrap
 
 
 def normal(*shape):
@@ -37,7 +38,7 @@ def test_resampling_is_paired_seeded_and_independent_of_chunks(monkeypatch):
     first = measures.bootstrap_interval(values)
     shifted = measures.bootstrap_interval(values + 2.0)
     np.testing.assert_allclose(shifted.low, first.low + 2.0, rtol=1e-12)
-    monkeypatch.setattr(measures, "_CHUNK_VALUES", 1)
+    monkeypatch.setattr(bootstrap, "_CHUNK_VALUES", 1)
     for one, other in zip(measures.bootstrap_interval(values), first, strict=True):
         np.testing.assert_array_equal(one, other)
     mean = [measures.bootstrap_interval(values, "mean", seed=seed).low for seed in (0, 1)]
