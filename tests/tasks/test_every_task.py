@@ -36,6 +36,7 @@ PARAMETERS = {
     "logistic": 10,
     "mnist_cnn_large": 139_370,
     "mnist_cnn_small": 322,
+    "online_convex": 8 * 4,
     "ptb_gpt": 10_784_256,
     "ptb_lstm": 4_895_730,
     "ptb_word_lstm": 24_221_600,
@@ -79,6 +80,7 @@ START = {
     "logistic": (log_of(2), 1e-6),  # the weights begin at 0
     "mnist_cnn_large": (log_of(10), 0.1),
     "mnist_cnn_small": (log_of(10), 0.1),
+    "online_convex": (log_of(2), 1e-6),  # logistic losses, and the weights begin at 0
     "ptb_gpt": (log_of(50), 0.02),
     "ptb_lstm": (log_of(50), 0.02),
     "ptb_word_lstm": (log_of(200), 0.02),

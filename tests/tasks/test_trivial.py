@@ -12,8 +12,8 @@ from tests.fake_sets import standing_in
 
 # Convex problems have an optimum instead, and BLEU of guesses is 0.
 WITHOUT = {
-    "barrier", "iwslt14_transformer", "logistic", "quadratic", "quadratic2d", "quadratic_1536",
-    "quadratic_384",
+    "barrier", "iwslt14_transformer", "logistic", "online_convex", "quadratic", "quadratic2d",
+    "quadratic_1536", "quadratic_384",
 }  # fmt: skip
 # Fewer words at scale=smoke, so that frequencies say more.
 SMALLER = {"ptb_word_lstm"}

@@ -1,0 +1,246 @@
+"""Streams of convex losses on matrices, and the best fixed point in hindsight of each.
+
+A stream draws its losses f_1, f_2, ... from a seed; a comparator is the point of the ball
+|W|_F <= radius with the least sum of losses, computed exactly (float64) or known. Everything works
+on weights (..., m, n), so that many streams can be followed at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks.logistic import logistic_derivatives
+from tasks.synthetic import anisotropic_covariance, minimize_newton
+
+# Halvings of an interval of multipliers: the norm is met to the last digits of float64.
+NUM_HALVINGS = 100
+
+
+class Drawn(NamedTuple):
+    """A stream's data: inputs and targets, one row a step, and the point that made them."""
+
+    inputs: Tensor
+    targets: Tensor
+    hidden: Tensor
+
+
+class Shape(NamedTuple):
+    """What a stream is drawn with.
+
+    Attributes:
+        count: T, losses in the stream.
+        rows, columns: m and n of the point.
+        condition: of the covariances of rows and of columns of the inputs, each rotated.
+        radius: of the ball of comparators; the hidden point lies at half of it.
+        noise: standard deviation of what is added to targets of least squares.
+    """
+
+    count: int
+    rows: int
+    columns: int
+    condition: float
+    radius: float
+    noise: float
+
+
+class Stream(NamedTuple):
+    """A kind of stream, as three functions.
+
+    Attributes:
+        draw: (shape, generator) -> data.
+        loss: (weight, inputs, targets) -> losses (...) and their gradients (..., m, n).
+        best: (data, radius) -> the comparator (m, n).
+    """
+
+    draw: Callable[[Shape, torch.Generator], Drawn]
+    loss: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    best: Callable[[Drawn, float], Tensor]
+
+
+# ---------------------------------------------------------------- what is drawn
+
+
+def directions(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Draw Gaussian matrices with anisotropic rows and columns, each of Frobenius norm 1.
+
+    Returns:
+        Shape (count, rows, columns).
+    """
+    sides = [
+        torch.linalg.cholesky(anisotropic_covariance(size, shape.condition, generator))
+        for size in (shape.rows, shape.columns)
+    ]
+    white = torch.randn(
+        shape.count, shape.rows, shape.columns, dtype=torch.float64, generator=generator
+    )
+    drawn = sides[0] @ white @ sides[1].mT
+    return drawn / torch.linalg.matrix_norm(drawn, keepdim=True)
+
+
+def hidden_point(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Draw a point (rows, columns) uniformly from the sphere of half the radius."""
+    point = torch.randn(shape.rows, shape.columns, dtype=torch.float64, generator=generator)
+    return point * (shape.radius / 2 / point.norm())
+
+
+def draw_linear(shape: Shape, generator: torch.Generator) -> Drawn:
+    """Gradients that nothing can predict: independent, with mean zero."""
+    hidden = hidden_point(shape, generator)
+    return Drawn(directions(shape, generator), torch.zeros(shape.count).double(), hidden)
+
+
+def draw_absolute(shape: Shape, generator: torch.Generator) -> Drawn:
+    """Targets <A_t, W*> without noise, so that W* has no loss at all."""
+    hidden = hidden_point(shape, generator)
+    inputs = directions(shape, generator)
+    return Drawn(inputs, (inputs * hidden).sum((-2, -1)), hidden)
+
+
+def draw_logistic(shape: Shape, generator: torch.Generator) -> Drawn:
+    """Labels +1 with probability sigmoid(<A_t, W*>), else -1."""
+    hidden = hidden_point(shape, generator)
+    inputs = directions(shape, generator)
+    uniform = torch.rand(shape.count, dtype=torch.float64, generator=generator)
+    chance = torch.sigmoid((inputs * hidden).sum((-2, -1)))
+    return Drawn(inputs, torch.where(uniform < chance, 1.0, -1.0).double(), hidden)
+
+
+def draw_least_squares(shape: Shape, generator: torch.Generator) -> Drawn:
+    """x_t of norm 1 and y_t = W*' x_t + noise, cut to norm `radius` as the bound asks."""
+    hidden = hidden_point(shape, generator)
+    covariance = anisotropic_covariance(shape.rows, shape.condition, generator)
+    white = torch.randn(shape.count, shape.rows, dtype=torch.float64, generator=generator)
+    inputs = F.normalize(white @ torch.linalg.cholesky(covariance).mT, dim=1)
+    noise = torch.randn(shape.count, shape.columns, dtype=torch.float64, generator=generator)
+    targets = inputs @ hidden + shape.noise * noise
+    length = targets.norm(dim=1, keepdim=True).clamp(min=shape.radius)
+    return Drawn(inputs, targets * (shape.radius / length), hidden)
+
+
+# ---------------------------------------------------------------- losses
+
+
+def linear(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """<G_t, W>; gradient of norm 1."""
+    return (inputs * weight).sum((-2, -1)), inputs
+
+
+def absolute(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """|<A_t, W> - b_t|; gradient of norm at most 1, 0 at a residual of 0."""
+    residual = (inputs * weight).sum((-2, -1)) - targets
+    return residual.abs(), residual.sign()[..., None, None] * inputs
+
+
+def logistic(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """log(1 + exp(-y_t <A_t, W>)); gradient of norm below 1."""
+    margin = targets * (inputs * weight).sum((-2, -1))
+    pull = -targets * torch.sigmoid(-margin)
+    return -F.logsigmoid(margin), pull[..., None, None] * inputs
+
+
+def least_squares(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """|W' x_t - y_t|^2 / 2, where |x_t| = 1 and |y_t| <= radius [Yang et al. 2021, app. D]."""
+    residual = (weight.mT @ inputs[..., None])[..., 0] - targets
+    return residual.square().sum(-1) / 2, inputs[..., :, None] * residual[..., None, :]
+
+
+# ---------------------------------------------------------------- comparators
+
+
+def best_linear(drawn: Drawn, radius: float) -> Tensor:
+    """-radius S / |S|_F for the sum S of all gradients."""
+    total = drawn.inputs.sum(0)
+    return total * (-radius / total.norm())
+
+
+def best_absolute(drawn: Drawn, radius: float) -> Tensor:
+    """The hidden point, where every loss is 0."""
+    return drawn.hidden
+
+
+def best_logistic(drawn: Drawn, radius: float) -> Tensor:
+    """By Newton's method, with a multiplier of |W|^2 / 2 where the ball binds."""
+    inputs, start = drawn.inputs.flatten(1), torch.zeros_like(drawn.hidden).flatten()
+
+    def solve(multiplier: float) -> Tensor:
+        def derivatives(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            value, grad, hessian = logistic_derivatives(inputs, drawn.targets, weight)
+            value = value + multiplier / 2 * weight.square().sum()
+            identity = torch.eye(len(weight), dtype=weight.dtype)
+            return value, grad + multiplier * weight, hessian + multiplier * identity
+
+        return minimize_newton(derivatives, start)
+
+    return in_ball(solve, radius, 1.0).view_as(drawn.hidden)
+
+
+def best_least_squares(drawn: Drawn, radius: float) -> Tensor:
+    """From X'X and X'Y, with a multiplier of |W|^2 / 2 where the ball binds."""
+    values, vectors = torch.linalg.eigh(drawn.inputs.mT @ drawn.inputs)
+    right = vectors.mT @ (drawn.inputs.mT @ drawn.targets)
+    # With fewer steps than rows: what no input has touched stays 0.
+    floor = values[-1] * len(values) * torch.finfo(values.dtype).eps
+
+    def solve(multiplier: float) -> Tensor:
+        scale = values + multiplier
+        return vectors @ (right / scale.masked_fill(scale <= floor, math.inf)[:, None])
+
+    return in_ball(solve, radius, values[-1].item())
+
+
+def in_ball(solve: Callable[[float], Tensor], radius: float, scale: float) -> Tensor:
+    """Minimise within a ball, given the minimisers with |w|^2 / 2 times a multiplier added.
+
+    Args:
+        solve: multiplier >= 0 -> minimiser; its norm falls with the multiplier. Without one it
+            may raise ArithmeticError or torch.linalg.LinAlgError: there is no minimiser.
+        radius: of the ball.
+        scale: a multiplier to begin with.
+    """
+    try:
+        free = solve(0.0)
+        if free.norm() <= radius:
+            return free
+    except (ArithmeticError, torch.linalg.LinAlgError):
+        pass  # the sum of losses has its infimum at infinity: the ball binds
+    high = scale
+    while solve(high).norm() > radius:
+        high *= 10
+    low = 0.0
+    for _ in range(NUM_HALVINGS):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if solve(middle).norm() > radius else (low, middle)
+    return solve(high)
+
+
+STREAMS = {
+    "linear": Stream(draw_linear, linear, best_linear),
+    "absolute": Stream(draw_absolute, absolute, best_absolute),
+    "logistic": Stream(draw_logistic, logistic, best_logistic),
+    "least_squares": Stream(draw_least_squares, least_squares, best_least_squares),
+}
+
+
+def horizons(count: int, first: int = 10) -> list[int]:
+    """Steps 1, 2, 5 times the powers of ten from `first` up to `count`, and `count` itself."""
+    powers = range(int(math.log10(count)) + 1)
+    steps = {factor * 10**power for power in powers for factor in (1, 2, 5)}
+    return sorted({step for step in steps if first <= step <= count} | {count})
+
+
+def comparators(stream: Stream, drawn: Drawn, radius: float, steps: list[int]) -> list[float]:
+    """Least sum of losses of one fixed point over the first k steps, for each k of `steps`."""
+    sums = []
+    for k in steps:
+        part = drawn._replace(inputs=drawn.inputs[:k], targets=drawn.targets[:k])
+        weight = stream.best(part, radius)
+        sums.append(stream.loss(weight, part.inputs, part.targets)[0].sum().item())
+    return sums
