@@ -1,0 +1,195 @@
+"""REPRODUCTION.md: the ledger as a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from analysis.ledger.claims import PAPERS
+from analysis.ledger.judge import Verdict
+from analysis.ledger.rules import NOT_REPRODUCED, NOT_TESTED, VERDICTS
+
+INTRODUCTION = """\
+# What reproduces, and what does not
+
+Written by `make ledger` from the records; no verdict is typed by hand.
+
+Every claim has a rule that was fixed before it was judged. A rule compares numbers of single runs,
+paired by seed, and its interval is a 95 % bootstrap interval over the seeds:
+
+- **reproduced**: the whole interval lies on the side that the paper claims;
+- **partly**: its mean does, or some parts of the claim hold;
+- **not reproduced**: neither; "clearly" where the whole interval lies on the other side;
+- **not tested**: no records, too few seeds, or seconds that cannot be compared, with the reason.
+
+A claim that was judged for several readings of a formula, or at several scales, has a row for each;
+the first one counts in the summary. *Scale*: `exact` is mathematics or counting, `timed` measured
+alone on a machine; `small` is the project's small version of a task, and a stand-in is named where
+data or a model take another's place: such a verdict speaks of that version, not of the paper's own
+experiment. Times are compared as ratios within one machine.
+"""
+
+
+def page(verdicts: Sequence[Verdict]) -> str:
+    """The ledger as Markdown: the same text again for the same records."""
+    parts = [INTRODUCTION, _summary(verdicts)]
+    for letter, paper in PAPERS.items():
+        of_paper = [verdict for verdict in verdicts if verdict.id[0] == letter]
+        if of_paper:
+            parts.append(_section(paper, of_paper))
+    parts += [_contradictions(verdicts), _not_tested(verdicts)]
+    return "\n".join(parts)
+
+
+# ---------------------------------------------------------------- summary
+
+
+def summary_rows(verdicts: Iterable[Verdict]) -> list[list[str]]:
+    """Claims by paper and headline verdict, a row a paper and one for all; first the header."""
+    counts = Counter((v.paper, v.verdict) for v in verdicts if v.headline)
+    papers = [paper for paper in PAPERS.values() if any(key[0] == paper for key in counts)]
+    rows = [["paper", "claims", *VERDICTS]]
+    for paper in papers:
+        of_paper = [counts[paper, verdict] for verdict in VERDICTS]
+        rows.append([paper, *map(str, [sum(of_paper), *of_paper])])
+    totals = [sum(counts[paper, verdict] for paper in papers) for verdict in VERDICTS]
+    return [*rows, ["all", *map(str, [sum(totals), *totals])]]
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    return "\n".join(["## Summary", "", table(summary_rows(verdicts)), ""])
+
+
+# ---------------------------------------------------------------- one paper
+
+
+def _section(paper: str, verdicts: Sequence[Verdict]) -> str:
+    header = [
+        "id", "claim", "published", "ours [95 % interval]", "n", "scale, data", "reading",
+        "verdict",
+    ]  # fmt: skip
+    rows = [
+        [
+            v.id if v.headline else "",
+            f"{v.claim} ({v.place})" if v.headline else "",
+            published(v) if v.headline else "",
+            v.ours or "–",
+            str(v.n or "–"),
+            where(v) or "–",
+            v.reading or "–",
+            worded(v),
+        ]
+        for v in verdicts
+    ]
+    evidence = [_evidence(v) for v in verdicts if v.verdict != NOT_TESTED]
+    details = ["<details><summary>Rules and evidence</summary>", "", *evidence, "", "</details>"]
+    return "\n".join(
+        [f"## {paper}", "", table([header, *rows]), "", *(details if evidence else []), ""]
+    )
+
+
+def worded(verdict: Verdict) -> str:
+    """A verdict with how clear it is."""
+    clearly = " (clearly)" if verdict.verdict == NOT_REPRODUCED and verdict.strong else ""
+    return f"{verdict.verdict}{clearly}"
+
+
+def published(verdict: Verdict) -> str:
+    """The published number or numbers, in words."""
+    value = verdict.published
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def where(verdict: Verdict) -> str:
+    """Scale and data of the evidence, with the stand-in."""
+    text = ", ".join(filter(None, [verdict.scale, verdict.data]))
+    return f"{text} (stand-in: {verdict.stand_in})" if verdict.stand_in else text
+
+
+def _evidence(verdict: Verdict) -> str:
+    reading = f" ({verdict.reading})" if verdict.reading else ""
+    sources = [f"experiment `{name}`" for name in verdict.experiments]
+    sources += [f"measurement `{name}`" for name in verdict.measurements]
+    told = [
+        f"Rule: {verdict.rule}." if verdict.headline else "",
+        f"{_sentence(verdict.detail)}" if verdict.detail else "",
+        f"From {', '.join(sources)}" + (f", {verdict.num_runs} runs." if verdict.num_runs else "."),
+        *map(_sentence, verdict.remarks),
+        *map(_sentence, verdict.notes),
+        *(f"Still missing: `{command}`." for command in verdict.commands),
+    ]
+    return f"- **{verdict.id}**{reading}: " + " ".join(filter(None, told))
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+# ---------------------------------------------------------------- what contradicts, what is missing
+
+
+def own_scale(verdict: Verdict) -> bool:
+    """Whether the evidence is mathematics, timing, or at the paper's own scale on its own data."""
+    scales = set(verdict.scale.split(", "))
+    return bool(verdict.scale) and scales <= {"exact", "timed", "paper"} and not verdict.stand_in
+
+
+def _contradictions(verdicts: Sequence[Verdict]) -> str:
+    against = [v for v in verdicts if v.verdict == NOT_REPRODUCED]
+    lines = ["## Where our runs contradict a paper", ""]
+    if not against:
+        return "\n".join([*lines, "Nowhere.", ""])
+    groups = (
+        ("By exact mathematics, measured time, or runs at the paper's own scale:", True),
+        ("At a smaller scale or with stand-ins, so of that version only:", False),
+    )
+    for title, own in groups:
+        chosen = [v for v in against if own_scale(v) == own]
+        if chosen:
+            lines += [title, "", *map(_contradiction, chosen), ""]
+    return "\n".join(lines)
+
+
+def _contradiction(verdict: Verdict) -> str:
+    reading = f", {verdict.reading}" if verdict.reading else ""
+    told = [
+        _sentence(verdict.claim),
+        f"Published: {published(verdict)}." if verdict.published is not None else "",
+        f"Ours: {verdict.ours} (n = {verdict.n}; {where(verdict)}), {worded(verdict)}.",
+        _sentence(verdict.detail) if verdict.detail else "",
+        *map(_sentence, verdict.notes),
+    ]
+    label = f"- **{verdict.id}** ({verdict.paper}, {verdict.place}{reading}): "
+    return label + " ".join(filter(None, told))
+
+
+def _not_tested(verdicts: Sequence[Verdict]) -> str:
+    absent = [v for v in verdicts if v.verdict == NOT_TESTED]
+    lines = ["## Not tested", ""]
+    if not absent:
+        return "\n".join([*lines, "Nothing.", ""])
+    rows = [["id", "claim", "reading", "why", "command and cost"]]
+    rows += [
+        [
+            v.id,
+            f"{v.claim} ({v.place})",
+            v.reading or "–",
+            " ".join([_sentence(v.reason), *map(_sentence, v.notes)]),
+            "; ".join(f"`{command}`" for command in v.commands) or "–",
+        ]
+        for v in absent
+    ]
+    return "\n".join([*lines, table(rows), ""])
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the header."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    rule = "|" + "|".join("---" for _ in rows[0]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
