@@ -145,6 +145,7 @@ class Keeper:
         return {
             "steps_done": run.step,
             "train_seconds": run.clock.seconds,
+            "eval_seconds": run.eval_clock.seconds,
             "wall_seconds": perf_counter() - self.started,
             "optimizer_state_bytes": state_bytes(run.optimizer),
             # Null: the optimizer counts none.

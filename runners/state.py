@@ -35,6 +35,7 @@ class Run:
     evaluations_since_best: int = 0
     averaged: AveragedModel | None = None
     eval_steps: frozenset[int] = field(default_factory=frozenset)
+    eval_clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self):
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -61,6 +62,7 @@ class Run:
             "rng": rng_state(),
             "num_threads": torch.get_num_threads(),
             "train_seconds": self.clock.seconds,
+            "eval_seconds": self.eval_clock.seconds,
             "watch": [self.best, self.best_step, self.last, self.evaluations_since_best],
         }
 
@@ -78,6 +80,7 @@ class Run:
             self.averaged.load_state_dict(saved["averaged"])
         restore_rng(saved["rng"])
         self.clock.seconds = saved["train_seconds"]
+        self.eval_clock.seconds = saved.get("eval_seconds", 0.0)  # older checkpoints lack it
         self.best, self.best_step, self.last, self.evaluations_since_best = saved["watch"]
 
 

@@ -248,7 +248,7 @@ def evaluate(run: Run) -> None:
     model = run.averaged.module if averaged else run.model
     epoch = run.step / run.steps_per_epoch
     for split in task.eval_splits:
-        with autocast(run.settings):
+        with run.eval_clock, autocast(run.settings):
             metrics = task.evaluate(model, split)
         for metric, value in metrics.items():
             run.writer.add("evals", (run.step, epoch, split, metric, value, run.clock.seconds))

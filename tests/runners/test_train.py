@@ -67,6 +67,7 @@ def test_train_seconds_count_training_and_no_evaluation(tmp_path):
     manifest = read_manifest(run_dir)
     assert manifest["train_seconds"] == seconds[-1]
     assert manifest["wall_seconds"] > 1.1
+    assert 1.1 <= manifest["eval_seconds"] <= manifest["wall_seconds"] - manifest["train_seconds"]
 
 
 @pytest.mark.parametrize(
