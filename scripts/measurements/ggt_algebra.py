@@ -1,0 +1,194 @@
+"""GGT's linear algebra against dense float64 references [Agarwal et al. 2019, sections 2 and 2.1].
+
+`ggt_low_rank`: the fast form of the inverse root, and both readings of U.
+`ggt_diagonal`: what is left of the second moment when its off-diagonal is set to zero.
+`ggt_ridge`: what a ridge of 1e-6 on G^T G does to a step.
+`ggt_sgd_limit`: the way to SGD by decoupling the two epsilons (section 2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers import GGT
+from optimizers.ggt import ggt_coefficients
+from scripts.measurements.kit import cases, gaussian, relative_error, steps
+
+Rows = list[dict[str, Any]]
+
+DIM, DAMPING, NUM_CASES = 20, 0.1, 100
+# Columns of G, and its rank.
+SHAPES = {"r < d": (8, 8), "r = d": (20, 20), "r > d": (30, 20), "rank-deficient": (12, 5)}
+RESOLUTION = 1e-13  # of a window in float64
+RIDGE = 1e-6
+
+
+def low_rank() -> Rows:
+    """Relative errors against [(G G^T)^{1/2} + eps I]^{-1} v from a dense SVD, in float64.
+
+    Columns: case (shape of G), reading ("optimizer": the kernel that GGT calls; "U = G V S^-1" and
+    "U = G V S^-1/2": section 2.1 written out with either reading of Fig. 1), seed, value.
+    """
+    rows = []
+    for case, (columns, rank) in SHAPES.items():
+        for seed, generator in cases(NUM_CASES):
+            G = gaussian(DIM, columns, generator=generator)
+            if rank < min(DIM, columns):
+                G = G[:, :rank] @ gaussian(rank, columns, generator=generator)
+            v = gaussian(DIM, generator=generator)
+            exact = dense(G, v)
+            found = {
+                "optimizer": by_kernel(G, v),
+                "U = G V S^-1": written_out(G, v, 1.0),
+                "U = G V S^-1/2": written_out(G, v, 0.5),
+            }
+            rows += [
+                {"case": case, "reading": name, "seed": seed, "value": relative_error(out, exact)}
+                for name, out in found.items()
+            ]
+    return rows
+
+
+def dense(G: Tensor, v: Tensor) -> Tensor:
+    """[(G G^T)^{1/2} + eps I]^{-1} v, from all left singular vectors of G."""
+    U, s, _ = torch.linalg.svd(G, full_matrices=True)
+    every = torch.zeros(len(G), dtype=G.dtype)
+    every[: len(s)] = s
+    return U @ ((U.T @ v) / (every + DAMPING))
+
+
+def by_kernel(G: Tensor, v: Tensor) -> Tensor:
+    """The same by the kernel of the optimizer, 1/eps outside the span of G."""
+    c, multiple, _ = ggt_coefficients(
+        G.T @ G, G.T @ v, damping=DAMPING, outside_scale=1 / DAMPING, sgd_mix=0.0, ridge=0.0,
+        resolution=RESOLUTION,
+    )  # fmt: skip
+    return multiple * v + G @ c
+
+
+def written_out(G: Tensor, v: Tensor, power: float) -> Tensor:
+    """v/eps + U [(S + eps I)^{-1} - I/eps] U^T v with U = G V S^-power, S^2 of G^T G."""
+    squared, V = torch.linalg.eigh(G.T @ G)
+    kept = squared > RESOLUTION * squared[-1]
+    s, V = squared[kept].sqrt(), V[:, kept]
+    U = G @ V / s**power
+    return v / DAMPING + U @ ((1 / (s + DAMPING) - 1 / DAMPING) * (U.T @ v))
+
+
+def diagonal() -> Rows:
+    """Errors of diag(G G^T), G the window with columns beta2^k g_{t-k}, against recursions.
+
+    Columns: case ("unnormalised": D <- beta2^2 D + g^2; "RMSprop": torch's average of squares with
+    alpha = beta2^2, divided by 1 - alpha; "decay beta2": with beta2 for its square;
+    "with 1 - beta2": with RMSprop's factor left in), seed, value.
+    """
+    beta2, num_steps, rows = 0.9, 12, []
+    for seed, generator in cases(NUM_CASES):
+        gradients = [[gaussian(DIM, generator=generator)] for _ in range(num_steps)]
+        parameter = torch.nn.Parameter(torch.zeros(DIM, dtype=torch.float64))
+        ggt = GGT([parameter], window=num_steps, momentum=0.0, beta2=beta2, window_dtype="float64")
+        rms = torch.optim.RMSprop([parameter], alpha=beta2**2)
+        wrong = torch.zeros(DIM, dtype=torch.float64)
+        for (gradient,) in gradients:
+            parameter.grad = gradient
+            ggt.step()
+            rms.step()
+            wrong = beta2 * wrong + gradient**2
+        ages = torch.arange(num_steps - 1, -1, -1, dtype=torch.float64)
+        stored = ggt.state["window"]["rows"] * beta2 ** ages[:, None]
+        found = (stored**2).sum(0)
+        average = rms.state[parameter]["square_avg"]
+        recursion = torch.zeros(DIM, dtype=torch.float64)
+        for (gradient,) in gradients:
+            recursion = beta2**2 * recursion + gradient**2
+        references = {
+            "unnormalised": recursion,
+            "RMSprop": average / (1 - beta2**2),
+            "decay beta2": wrong,
+            "with 1 - beta2": average,
+        }
+        rows += [
+            {"case": case, "seed": seed, "value": relative_error(found, reference)}
+            for case, reference in references.items()
+        ]
+    return rows
+
+
+def ridge() -> Rows:
+    """Relative change of a step of GGT by the ridge, for gradients of a typical norm.
+
+    Columns: case (norm of a gradient), seed, value: norm of the difference of the 30th steps with
+    and without the ridge over the norm of the step, momentum .9 in a window of 20 vectors.
+    """
+    rows = []
+    for norm in (1.0, 0.1, 0.01):
+        for seed, generator in cases(20):
+            gradients = [[gaussian(200, generator=generator) * norm / 200**0.5] for _ in range(30)]
+            plain, ridged = (
+                last_step(gradients, window=20, ridge=value, window_dtype="float64")
+                for value in (0.0, RIDGE)
+            )
+            change = relative_error(ridged, plain)
+            rows.append({"case": f"norm {norm:g}", "seed": seed, "value": change})
+    return rows
+
+
+def last_step(gradients: Sequence[Sequence[Tensor]], **options: Any) -> Tensor:
+    """The change that the last of the given gradients makes, lr 1."""
+    start = [torch.zeros_like(g) for g in gradients[0]]
+    visited = steps(lambda parameters: GGT(parameters, lr=1.0, **options), start, gradients)
+    return visited[-1][0] - visited[-2][0]
+
+
+def sgd_limit() -> Rows:
+    """How far 100 steps of GGT with sgd_mix = s and lr/s end from SGD's, and the share outside.
+
+    Columns: case ("distance": relative to SGD's path from start to end; "outside": share of v
+    outside the window's span, v in the window), mix (s; 0 for "outside"), seed, value.
+    """
+    lr, num_steps, rows = 0.1, 100, []
+    for seed, generator in cases(5):
+        A = gaussian(DIM, DIM, generator=generator) / DIM**0.5
+        hessian, start = A.T @ A, gaussian(DIM, generator=generator)
+        noise = gaussian(num_steps, DIM, generator=generator)
+        sgd = {"momentum": 0.9, "lr": lr}
+        end, _ = descend(torch.optim.SGD, sgd, hessian, start, noise)
+        for mix in (1.0, 1e2, 1e4, 1e6):
+            options = {"lr": lr / mix, "sgd_mix": mix, "window": 10, "window_dtype": "float64"}
+            found, optimizer = descend(GGT, options, hessian, start, noise)
+            distance = float((found - end).norm() / (end - start).norm())
+            rows.append({"case": "distance", "mix": mix, "seed": seed, "value": distance})
+        G = optimizer.state["window"]["rows"].T
+        v = optimizer.state["window"]["momentum_buffer"]
+        basis = torch.linalg.qr(G)[0]
+        outside = float((v - basis @ (basis.T @ v)).norm() / v.norm())
+        rows.append({"case": "outside", "mix": 0.0, "seed": seed, "value": outside})
+    return rows
+
+
+def descend(
+    cls: type[torch.optim.Optimizer],
+    options: Mapping[str, Any],
+    hessian: Tensor,
+    start: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, torch.optim.Optimizer]:
+    """Minimise x'Hx/2 with the given noise added to the gradients; the end, and the optimizer."""
+    x = torch.nn.Parameter(start.clone())
+    optimizer = cls([x], **options)
+    for row in noise:
+        x.grad = hessian @ x.detach() + row
+        optimizer.step()
+    return x.detach(), optimizer
+
+
+EXACT = {
+    "ggt_low_rank": low_rank,
+    "ggt_diagonal": diagonal,
+    "ggt_ridge": ridge,
+    "ggt_sgd_limit": sgd_limit,
+}
