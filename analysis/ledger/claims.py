@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from analysis.ledger.forms import FormError, complete_rule
+from analysis.ledger.forms import complete_rule
+from analysis.ledger.quantity_forms import FormError
 
 ANALYSIS = Path(__file__).resolve().parents[1]
 PAPERS = {"G": "GGT", "K": "KrADagrad", "N": "NG+", "B": "Block Mean Approximation"}

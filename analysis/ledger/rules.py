@@ -1,4 +1,4 @@
-"""Rules that decide a claim from one number a seed; pure functions on arrays.
+"""Rules that decide a claim from the mean or the median of one number a seed; pure functions.
 
 Every one returns a Finding: a verdict, and the number behind it with a 95 % bootstrap interval over
 the seeds. A quantity's diverged runs enter as the worst there is (inf, or -inf where more is
@@ -44,7 +44,10 @@ class Finding:
     strong: bool = False
 
 
-def _finding(verdict: str, what: str, interval, n: int, detail: str = "", strong=False) -> Finding:
+def finding_of(
+    verdict: str, what: str, interval, n: int, detail: str = "", strong=False
+) -> Finding:
+    """A finding whose number comes with an interval."""
     center, low, high = (float(value) for value in interval)
     return Finding(verdict, what, center, low, high, n, detail, bool(strong))
 
@@ -74,7 +77,7 @@ def better(a: np.ndarray, b: np.ndarray, direction: str = "min") -> Finding:
     mean, low, high = (float(value) for value in interval)
     verdict = REPRODUCED if low > 0 and mean > 0 else PARTLY if mean > 0 else NOT_REPRODUCED
     detail = f"{_typical(a)} against {_typical(b)}"
-    return _finding(verdict, "difference", interval, len(a), detail, strong=high < 0)
+    return finding_of(verdict, "difference", interval, len(a), detail, strong=high < 0)
 
 
 def equal(a: np.ndarray, b: np.ndarray, margin: float) -> Finding:
@@ -92,7 +95,7 @@ def equal(a: np.ndarray, b: np.ndarray, margin: float) -> Finding:
         verdict = PARTLY
     detail = f"margin {margin:.3g}; {_typical(a)} against {_typical(b)}"
     strong = verdict == NOT_REPRODUCED
-    return _finding(verdict, "difference", interval, len(a), detail, strong)
+    return finding_of(verdict, "difference", interval, len(a), detail, strong)
 
 
 def ratio(
@@ -160,7 +163,7 @@ def _bounded(what, interval, n, detail, at_most, at_least, partly) -> Finding:
         verdict = NOT_REPRODUCED
     strong = verdict == NOT_REPRODUCED and not keeps(other, bound)
     words = f"{'at most' if sign == 1 else 'at least'} {bound:.4g}"
-    return _finding(verdict, what, interval, n, "; ".join(filter(None, [words, detail])), strong)
+    return finding_of(verdict, what, interval, n, "; ".join(filter(None, [words, detail])), strong)
 
 
 def close(
@@ -183,7 +186,7 @@ def close(
     else:
         verdict = NOT_REPRODUCED
     detail = f"{value:.4g} ± {tolerance:.3g} asked for"
-    return _finding(verdict, what, interval, len(a), detail, verdict == NOT_REPRODUCED)
+    return finding_of(verdict, what, interval, len(a), detail, verdict == NOT_REPRODUCED)
 
 
 def positive(a: np.ndarray) -> Finding:
@@ -191,161 +194,16 @@ def positive(a: np.ndarray) -> Finding:
     interval = measures.bootstrap_interval(a, "mean")
     center, low, high = (float(value) for value in interval)
     verdict = REPRODUCED if low > 0 and center > 0 else PARTLY if center > 0 else NOT_REPRODUCED
-    return _finding(verdict, "mean", interval, len(a), strong=high < 0)
-
-
-# ---------------------------------------------------------------- values, each by itself
-
-
-def bound(
-    a: np.ndarray,
-    at_most: float | None = None,
-    at_least: float | None = None,
-    partly: float | None = None,
-    share: float = 1.0,
-) -> Finding:
-    """The stated share of the values lies within the bounds.
-
-    partly: that share keeps the looser bound `partly`, which goes with exactly one bound.
-    """
-    inside = _inside(a, at_most, at_least)
-    count = int(inside.sum())
-    verdict = REPRODUCED if _reaches(inside, share) else NOT_REPRODUCED
-    if verdict == NOT_REPRODUCED and partly is not None:
-        loose = _inside(
-            a, partly if at_least is None else None, partly if at_most is None else None
-        )
-        verdict = PARTLY if _reaches(loose, share) else NOT_REPRODUCED
-    words = " and ".join(
-        f"{word} {limit:.4g}"
-        for word, limit in (("at least", at_least), ("at most", at_most))
-        if limit is not None
-    )
-    wanted = "" if share == 1 else f" ({share:.0%} asked for)"
-    detail = f"{count} of {len(a)} {words}{wanted}; from {np.min(a):.4g} to {np.max(a):.4g}"
-    if len(a) > 1 and share == 1 and (at_most is None) != (at_least is None):
-        # The value that decides: the one nearest to the bound or furthest beyond it.
-        decides = np.max(a) if at_least is None else np.min(a)
-        what = "largest" if at_least is None else "least"
-        return Finding(verdict, what, float(decides), n=len(a), detail=detail)
-    return _finding(verdict, "median", measures.bootstrap_interval(a), len(a), detail)
-
-
-def _reaches(inside: np.ndarray, share: float) -> bool:
-    # A share is a ratio of counts: 9 of 10 reaches .9 whatever the last bit of the quotient.
-    return inside.mean() >= share - 1e-12
-
-
-def _inside(a: np.ndarray, at_most: float | None, at_least: float | None) -> np.ndarray:
-    inside = ~np.isnan(a)
-    if at_most is not None:
-        inside &= a <= at_most
-    if at_least is not None:
-        inside &= a >= at_least
-    return inside
-
-
-def identity(a: np.ndarray, tolerance: float = 1e-9) -> Finding:
-    """The largest absolute value, an error, is at most the tolerance."""
-    worst = float(np.max(np.where(np.isnan(a), np.inf, np.abs(a))))
-    verdict = REPRODUCED if worst <= tolerance else NOT_REPRODUCED
-    detail = f"tolerance {tolerance:.3g}; median {np.median(np.abs(a)):.3g}"
-    return Finding(verdict, "largest error", worst, n=len(a), detail=detail)
-
-
-def count(a: np.ndarray, equals: float, relative: float = 0.0) -> Finding:
-    """Every value equals a number, up to a relative difference."""
-    off = np.abs(a - equals)
-    fits = off <= relative * abs(equals)
-    verdict = REPRODUCED if fits.all() else NOT_REPRODUCED
-    shown = float(a[int(np.argmax(np.where(np.isnan(off), np.inf, off)))])
-    detail = f"{equals:.10g} claimed" + (f", within {relative:.3g}" if relative else "")
-    return Finding(verdict, "count", shown, n=len(a), detail=detail)
-
-
-# ---------------------------------------------------------------- several groups
-
-
-def same_order(groups: Sequence[np.ndarray], tau: float = 1.0, partly: float = 0.6) -> Finding:
-    """The methods' means rank alike under every setting.
-
-    Args:
-        groups: one array a setting, shape (num_methods,), the methods in one order.
-        tau: least Kendall correlation of a setting's ranking with the first one's.
-        partly: the same for a verdict of partly.
-    """
-    from scipy.stats import kendalltau
-
-    found = [float(kendalltau(groups[0], group).statistic) for group in groups[1:]]
-    least = min(-1.0 if math.isnan(value) else value for value in found)
-    verdict = REPRODUCED if least >= tau - 1e-12 else PARTLY if least >= partly else NOT_REPRODUCED
-    detail = "Kendall correlations " + ", ".join(f"{value:.2f}" for value in found)
-    return Finding(verdict, "least correlation", least, n=len(groups), detail=detail)
-
-
-def correlation(a: np.ndarray, b: np.ndarray, at_least_pairs: int = 6) -> Finding:
-    """Two numbers a task rise together: the interval of Spearman's correlation lies above 0.
-
-    The interval is over resampled tasks. Fewer than `at_least_pairs` tasks are partly at best.
-    """
-    from scipy.stats import rankdata
-
-    def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        ranks = [rankdata(v, axis=-1) for v in (x, y)]
-        ranks = [r - r.mean(axis=-1, keepdims=True) for r in ranks]
-        scale = np.sqrt((ranks[0] ** 2).sum(-1) * (ranks[1] ** 2).sum(-1))
-        with np.errstate(invalid="ignore"):
-            return (ranks[0] * ranks[1]).sum(-1) / scale
-
-    if len(a) < 3:
-        raise NotTested(f"a correlation needs 3 tasks or more, got {len(a)}")
-    center = float(spearman(a, b))
-    index = measures.resampled_seeds(len(a))
-    resampled = spearman(a[index], b[index])
-    resampled = np.sort(resampled[~np.isnan(resampled)])
-    last = len(resampled) - 1
-    low, high = resampled[math.floor(0.025 * last)], resampled[last - math.floor(0.025 * last)]
-    verdict = REPRODUCED if low > 0 else PARTLY if center > 0 else NOT_REPRODUCED
-    if verdict == REPRODUCED and len(a) < at_least_pairs:
-        verdict = PARTLY
-    detail = f"{len(a)} tasks, {at_least_pairs} asked for"
-    return _finding(
-        verdict, "Spearman's correlation", (center, low, high), len(a), detail, high < 0
-    )
-
-
-def throughout(
-    a: np.ndarray,
-    b: np.ndarray,
-    direction: str = "min",
-    share: float = 0.9,
-    partly: float = 0.5,
-    margins: np.ndarray | None = None,
-) -> Finding:
-    """`a` is better than `b` (or equal, where margins are given) at a share of an axis' points.
-
-    Args:
-        a, b: shape (num_seeds, num_points).
-        share, partly: least shares of the points for the verdicts.
-        margins: of `equal`, shape (num_points,); None for `better`.
-    """
-    points = range(a.shape[1])
-    if margins is None:
-        held = [better(a[:, i], b[:, i], direction).verdict == REPRODUCED for i in points]
-    else:
-        held = [equal(a[:, i], b[:, i], float(margins[i])).verdict == REPRODUCED for i in points]
-    found = float(np.mean(held))
-    verdict = REPRODUCED if found >= share - 1e-12 else PARTLY
-    if found < partly - 1e-12:
-        verdict = NOT_REPRODUCED
-    word = "better" if margins is None else "equal"
-    with np.errstate(invalid="ignore"):
-        overall = difference(a.mean(axis=1), b.mean(axis=1), direction)
-    detail = f"{word} at {sum(held)} of {len(held)} points ({share:.0%} asked for)"
-    if math.isfinite(float(overall.center)):
-        detail += f"; mean difference {float(overall.center):.3g}"
-    return Finding(verdict, "share of the axis", found, n=len(a), detail=detail)
+    return finding_of(verdict, "mean", interval, len(a), strong=high < 0)
 
 
 def _typical(values: np.ndarray) -> str:
     return f"{float(np.mean(values)):.4g}"
+
+
+def joint(found: Sequence[Finding]) -> str:
+    """The verdict of several findings together: all, some or none of them hold."""
+    verdicts = {finding.verdict for finding in found}
+    if verdicts == {REPRODUCED}:
+        return REPRODUCED
+    return PARTLY if verdicts & {REPRODUCED, PARTLY} else NOT_REPRODUCED
