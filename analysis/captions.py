@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -21,9 +22,29 @@ def stand_ins(experiments: Iterable[Experiment]) -> str:
     return "; ".join(said)
 
 
-def missing(experiment: Experiment, cases: Sequence[str], methods: Sequence[str]) -> str:
-    """A sentence on final runs whose records are absent, with the command; may be empty."""
-    absent = [m for m in experiment.missing if m.case in cases and m.method in methods]
+def heading(title: str, experiments: Iterable[Experiment], width: float) -> str:
+    """A figure's title with what stands in for the paper's own, wrapped to `width` inches."""
+    said = stand_ins(experiments)
+    text = f"{title} (stand-in: {said})" if said else title
+    # At 9 pt a character of the default font is about 0.072 inch wide.
+    return textwrap.fill(text, int(width / 0.072))
+
+
+def missing(
+    experiment: Experiment,
+    cases: Collection[str] | None = None,
+    methods: Collection[str] | None = None,
+) -> str:
+    """A sentence on final runs whose records are absent, with the command; may be empty.
+
+    Args:
+        cases, methods: those that a figure shows; by default all.
+    """
+    absent = [
+        run
+        for run in experiment.missing
+        if (cases is None or run.case in cases) and (methods is None or run.method in methods)
+    ]
     if not absent:
         return ""
     several = len(set(experiment.cases())) > 1

@@ -95,7 +95,7 @@ def draw(
     experiments = _experiments(records, panels)
     with style.context():
         legend = _legend(data, drawn)
-        heading = _heading(title, experiments, width)
+        heading = captions.heading(title, experiments.values(), width)
         caption = _caption(experiments, panels, data, drawn, sentences)
         room = 0.13 * (style.num_legend_rows(legend.values(), width) + heading.count("\n") + 2)
         room += 0.1 * (len(" ".join(caption)) * 0.046 / width + 1)
@@ -238,13 +238,6 @@ def _experiments(records: Records, panels: Sequence[Panel]) -> dict[str, Experim
         except MissingRecordsError:
             continue  # its panels say so
     return found
-
-
-def _heading(title: str, experiments: Mapping[str, Experiment], width: float) -> str:
-    stand_in = captions.stand_ins(experiments.values())
-    text = f"{title} (stand-in: {stand_in})" if stand_in else title
-    # At 9 pt a character of the default font is about 0.072 inch wide.
-    return textwrap.fill(text, int(width / 0.072))
 
 
 def _legend(data: pd.DataFrame, drawn: Mapping[str, Mapping[str, object]]) -> dict[str, str]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES", "BLACK", "BLUE", "BROWN", "CAPTION_COLOR", "COLUMN_WIDTH", "GREEN", "LOOKS", "OLIVE",
     "ORANGE", "PAGE_WIDTH", "PURPLE", "SKY", "SPARE_COLOURS", "VERMILLION", "WINE", "Look",
-    "context", "footnote", "head", "legend_above", "legend_below",
+    "context", "footnote", "head", "head_of", "legend_below",
     "line", "lines", "num_legend_rows", "save",
 ]  # fmt: skip
 
@@ -100,13 +100,6 @@ def legend_below(axes: Axes) -> None:
     )
 
 
-def legend_above(figure: Figure, axes: Axes) -> None:
-    """Put one legend for all panels above them, from the curves of `axes`."""
-    handles, labels = axes.get_legend_handles_labels()
-    num_columns = _num_columns(labels, figure.get_figwidth(), most=4)
-    figure.legend(handles, labels, loc="outside upper center", ncols=num_columns)
-
-
 def head(figure: Figure, title: str, entries: Sequence[Mapping[str, Any]] = ()) -> None:
     """Put a title above all panels, and one legend under it, from looks (`looks.lines`)."""
     from matplotlib.lines import Line2D
@@ -125,6 +118,19 @@ def head(figure: Figure, title: str, entries: Sequence[Mapping[str, Any]] = ()) 
         title_fontsize=9,
         columnspacing=1.2,
     )
+
+
+def head_of(figure: Figure, title: str, axes: Axes) -> None:
+    """Put a title above all panels, and one legend under it, from the curves of `axes`."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        figure.suptitle(title, fontsize=9)
+        return
+    num_columns = _num_columns(labels, figure.get_figwidth(), most=4)
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=num_columns, title=title,
+        title_fontsize=9,
+    )  # fmt: skip
 
 
 def num_legend_rows(labels: Iterable[str], width: float) -> int:
@@ -153,10 +159,11 @@ def footnote(figure: Figure, sentences: Iterable[str]) -> None:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `name` as PDF, PNG and SVG into `folder`; the same figure gives the same bytes."""
     undated = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date": None}}
-    paths = []
-    for suffix, metadata in undated.items():
-        path = folder / f"{name}.{suffix}"
-        with context():
+    paths = [folder / f"{name}.{suffix}" for suffix in undated]
+    with context():
+        # Laid out once for all formats, which takes as long as drawing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for path, (suffix, metadata) in zip(paths, undated.items(), strict=True):
             figure.savefig(path, format=suffix, metadata=metadata)
-        paths.append(path)
     return paths

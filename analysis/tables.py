@@ -147,8 +147,6 @@ def table_figure(
         experiments: where the numbers come from, for stand-ins and provenance.
         labels: a method's name, where its own does not fit.
     """
-    import textwrap
-
     from matplotlib.figure import Figure
 
     frame = frame.copy()
@@ -156,15 +154,10 @@ def table_figure(
         names = looks.lines(list(dict.fromkeys(frame["method"])), labels)
         frame["method"] = [names[method]["label"] for method in frame["method"]]
     width = width or (style.PAGE_WIDTH if len(frame.columns) > 3 else style.COLUMN_WIDTH)
-    stand_in = captions.stand_ins(experiments)
-    heading = textwrap.fill(
-        f"{title} (stand-in: {stand_in})" if stand_in else title, int(width / 0.072)
-    )
+    heading = captions.heading(title, experiments, width)
     caption = [*sentences]
     for experiment in experiments:
-        caption.append(
-            captions.missing(experiment, experiment.cases(), set(experiment.final["method"]))
-        )
+        caption.append(captions.missing(experiment))
     if experiments:
         caption.append(curves.provenance(pd.concat([e.runs() for e in experiments])))
     caption = [sentence for sentence in caption if sentence]

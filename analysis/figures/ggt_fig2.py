@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import curves, measures, style
+from analysis import captions, curves, measures, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from analysis.load import Experiment, Records
 
-EXPERIMENT = "ggt_fig2"
-EXPERIMENTS = (EXPERIMENT,)
+EXPERIMENTS = ("ggt_fig2",)
+TITLE = "GGT paper, Fig. 2"
 TITLES = {"logistic": "Logistic regression", "barrier": "Log barrier"}
 MAX_POINTS = 400
 # Differences of losses near 1 below these are round-off of the loss: a few units in the last place.
@@ -42,13 +42,13 @@ def table(records: Records) -> pd.DataFrame:
     Raises:
         MissingRecordsError: if the experiment is not finished.
     """
-    return make_table(records.experiment(EXPERIMENT))
+    return make_table(records.experiment(*EXPERIMENTS))
 
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
     data = table(records) if data is None else data
-    return make_figure(records.experiment(EXPERIMENT), data)
+    return make_figure(records.experiment(*EXPERIMENTS), data, TITLE)
 
 
 # ---------------------------------------------------------------- the data
@@ -116,7 +116,7 @@ def _floor(runs: pd.DataFrame) -> float:
 # ---------------------------------------------------------------- the drawing
 
 
-def make_figure(experiment: Experiment, data: pd.DataFrame) -> Figure:
+def make_figure(experiment: Experiment, data: pd.DataFrame, title: str) -> Figure:
     """Draw a table of `make_table`: a column a case, the paper's view above all instances."""
     from matplotlib.figure import Figure
 
@@ -124,7 +124,7 @@ def make_figure(experiment: Experiment, data: pd.DataFrame) -> Figure:
     runs = experiment.runs()
     with style.context():
         width = style.PAGE_WIDTH if len(cases) > 1 else 1.3 * style.COLUMN_WIDTH
-        figure = Figure(figsize=(width, 5.8), layout="constrained")
+        figure = Figure(figsize=(width, 6.0), layout="constrained")
         axes = figure.subplots(2, len(cases), squeeze=False)
         for index, case in enumerate(cases):
             of_case = data[data["case"] == case]
@@ -133,6 +133,7 @@ def make_figure(experiment: Experiment, data: pd.DataFrame) -> Figure:
             _draw_instance(axes[0, index], of_case[of_case["panel"] == "instance"])
             _draw_suboptimality(axes[1, index], of_case[of_case["panel"] == "suboptimality"], known)
             style.legend_below(axes[1, index])
+        style.head(figure, captions.heading(title, [experiment], width))
         style.footnote(figure, _caption(experiment, data, runs))
     return figure
 
@@ -218,7 +219,7 @@ def _caption(experiment: Experiment, data: pd.DataFrame, runs: pd.DataFrame) -> 
     if (many["num_clipped"] > 0).any():
         floors = ", ".join(f"{floor:.0e}" for floor in sorted(set(many["floor"])))
         sentences.append(f"Differences below {floors} are round-off and drawn there.")
-    if experiment.rule:
-        sentences.append(f"Chosen by: {experiment.rule.rstrip('.')}.")
+    sentences.append(captions.chosen_by(experiment))
     sentences.append(curves.left_out(experiment, used))
+    sentences.append(captions.missing(experiment))
     return [*filter(None, sentences), curves.provenance(runs)]

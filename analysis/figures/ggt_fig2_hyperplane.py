@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from analysis.load import Records
 
-EXPERIMENT = "ggt_fig2_hyperplane"
-EXPERIMENTS = (EXPERIMENT,)
+EXPERIMENTS = ("ggt_fig2_hyperplane",)
+TITLE = "Supplement to GGT paper, Fig. 2: separable labels"
 
 
 def table(records: Records) -> pd.DataFrame:
@@ -25,10 +25,10 @@ def table(records: Records) -> pd.DataFrame:
     Raises:
         MissingRecordsError: if the experiment is not finished.
     """
-    return ggt_fig2.make_table(records.experiment(EXPERIMENT))
+    return ggt_fig2.make_table(records.experiment(*EXPERIMENTS))
 
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
     data = table(records) if data is None else data
-    return ggt_fig2.make_figure(records.experiment(EXPERIMENT), data)
+    return ggt_fig2.make_figure(records.experiment(*EXPERIMENTS), data, TITLE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import curves, measures, style
+from analysis import captions, curves, measures, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from analysis.load import Experiment, Records
 
-EXPERIMENT = "ggt_fig3_bottom"
-EXPERIMENTS = (EXPERIMENT,)
+EXPERIMENTS = ("ggt_fig3_bottom",)
+TITLE = "GGT paper, Fig. 3 bottom"
 TITLES = {"train": "Training", "valid": "Validation"}
 MAX_POINTS = 400
 # The training loss is averaged over this share of the run; one batch's loss is mostly noise.
@@ -39,13 +39,13 @@ def table(records: Records) -> pd.DataFrame:
     Raises:
         MissingRecordsError: if the experiment is not finished.
     """
-    return make_table(records.experiment(EXPERIMENT))
+    return make_table(records.experiment(*EXPERIMENTS))
 
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
     data = table(records) if data is None else data
-    return make_figure(records.experiment(EXPERIMENT), data, "epoch")
+    return make_figure(records.experiment(*EXPERIMENTS), data, "epoch", TITLE)
 
 
 # ---------------------------------------------------------------- the data
@@ -120,13 +120,13 @@ def _median_by_step(rows: pd.DataFrame, column: str) -> pd.Series:
 # ---------------------------------------------------------------- the drawing
 
 
-def make_figure(experiment: Experiment, data: pd.DataFrame, x: str) -> Figure:
+def make_figure(experiment: Experiment, data: pd.DataFrame, x: str, title: str) -> Figure:
     """Draw a table of `make_table` against its column `x`, "epoch" or "train_seconds"."""
     from matplotlib.figure import Figure
 
     runs = experiment.runs()
     with style.context():
-        figure = Figure(figsize=(style.PAGE_WIDTH, 3.5), layout="constrained")
+        figure = Figure(figsize=(style.PAGE_WIDTH, 3.7), layout="constrained")
         panels = figure.subplots(1, 2)
         for axes, panel in zip(panels, TITLES, strict=True):
             axes.set_title(TITLES[panel])
@@ -135,7 +135,8 @@ def make_figure(experiment: Experiment, data: pd.DataFrame, x: str) -> Figure:
                 curves.draw_curve(axes, curve, x)
             _set_axes(axes, rows, x)
             axes.set_xlim(0, 1.02 * max(data[x].max(), 1e-9))  # the last mark is whole
-        style.legend_above(figure, panels[0])
+        heading = captions.heading(title, [experiment], style.PAGE_WIDTH)
+        style.head_of(figure, heading, panels[0])
         style.footnote(figure, _caption(experiment, data, runs))
     return figure
 
@@ -171,12 +172,11 @@ def _caption(experiment: Experiment, data: pd.DataFrame, runs: pd.DataFrame) -> 
         f"Training: exp of the mean loss over the last {'/'.join(map(str, widths))} steps.",
         f"The first {HIDDEN_SHARE * 100:g} % of training may lie above the panel.",
     ]
-    for name in ("scale", "budget"):
-        values = sorted({str(value) for value in runs[name].dropna()}) if name in runs else []
-        if values:
-            sentences.append(f"{name}={'/'.join(values)}.")
-    sentences.append(curves.momenta(runs))
-    if experiment.rule:
-        sentences.append(f"Chosen by: {experiment.rule.rstrip('.')}.")
-    sentences.append(curves.left_out(experiment, used))
+    sentences += [
+        captions.setting(runs),
+        curves.momenta(runs),
+        captions.chosen_by(experiment),
+        curves.left_out(experiment, used),
+        captions.missing(experiment),
+    ]
     return [*filter(None, sentences), curves.provenance(runs)]

@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import style
+from analysis import captions, style
 from analysis.figures import ggt_fig3_bottom
+from analysis.panels import why_not_comparable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from analysis.load import Experiment, Records
 
-EXPERIMENT = ggt_fig3_bottom.EXPERIMENT
-EXPERIMENTS = (EXPERIMENT,)
-# What must be one and the same in all runs before their seconds mean anything side by side.
-ONE_VALUE = {
-    "num_threads": "thread counts",
-    "hardware.fingerprint": "machines",
-    "device": "devices",
-}
+EXPERIMENTS = ggt_fig3_bottom.EXPERIMENTS
+TITLE = "GGT paper, Fig. 4 bottom"
 
 
 def table(records: Records) -> pd.DataFrame:
@@ -36,7 +31,7 @@ def table(records: Records) -> pd.DataFrame:
     Raises:
         MissingRecordsError: if the experiment is not finished.
     """
-    experiment = records.experiment(EXPERIMENT)
+    experiment = records.experiment(*EXPERIMENTS)
     reason = why_not_comparable(experiment.runs())
     if reason:
         return pd.DataFrame({"not_comparable": [reason]})
@@ -48,16 +43,18 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     data = table(records) if data is None else data
-    experiment = records.experiment(EXPERIMENT)
+    experiment = records.experiment(*EXPERIMENTS)
     if "not_comparable" not in data:
-        return ggt_fig3_bottom.make_figure(experiment, data, "train_seconds")
+        return ggt_fig3_bottom.make_figure(experiment, data, "train_seconds", TITLE)
     with style.context():
-        figure = Figure(figsize=(style.PAGE_WIDTH, 1.6), layout="constrained")
+        figure = Figure(figsize=(style.PAGE_WIDTH, 1.9), layout="constrained")
         axes = figure.subplots()
         axes.set(xticks=[], yticks=[], xlabel="training time (s)", ylabel="perplexity")
         text = f"not comparable: {data['not_comparable'].iloc[0]}"
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
-        style.footnote(figure, [f"Make runs that can be compared with: {_alone(experiment)}"])
+        style.head(figure, captions.heading(TITLE, [experiment], style.PAGE_WIDTH))
+        command = f"Make runs that can be compared with: {_alone(experiment)}"
+        style.footnote(figure, [captions.missing(experiment), command])
     return figure
 
 
@@ -65,19 +62,3 @@ def _alone(experiment: Experiment) -> str:
     """The experiment's command, made to run each run again and alone."""
     words = [w for w in experiment.command.split() if not w.startswith(("timing=", "force="))]
     return " ".join([*words, "timing=exclusive", "force=true"])
-
-
-def why_not_comparable(runs: pd.DataFrame) -> str:
-    """Say why the seconds of `runs` cannot be compared; empty if they can.
-
-    Args:
-        runs: `Experiment.runs()`.
-    """
-    if "timing" not in runs or (runs["timing"] != "exclusive").any():
-        return "not every run was made alone (timing=exclusive)"
-    for column, noun in ONE_VALUE.items():
-        if column not in runs or runs[column].isna().any():
-            return f"{column} was not recorded for every run"
-        if runs[column].nunique() > 1:
-            return f"the runs were made with {runs[column].nunique()} different {noun}"
-    return ""

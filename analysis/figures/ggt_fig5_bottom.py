@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import curves, measures, style
+from analysis import captions, curves, measures, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from analysis.load import Records
 
-EXPERIMENT = "ggt_fig3_bottom"
-EXPERIMENTS = (EXPERIMENT,)
+EXPERIMENTS = ("ggt_fig3_bottom",)
+TITLE = "GGT paper, Fig. 5 bottom"
 METHOD = "ggt"
 # The paper cuts its panel there: the density does not change visibly afterwards.
 MAX_EPOCHS = 5.0
@@ -68,13 +68,13 @@ def _spectra(records: Records) -> pd.DataFrame:
     """The spectra of GGT's window with `epoch`, `maximum` and `minimum` added."""
     from analysis.load import MissingRecordsError
 
-    experiment = records.experiment(EXPERIMENT)
+    experiment = records.experiment(*EXPERIMENTS)
     spectra = pd.concat([experiment.spectra(case) for case in experiment.cases()])
     of_window = (spectra["name"] == "window") & (spectra["kind"] == "gram")
     spectra = spectra[of_window & (spectra["method"] == METHOD)].reset_index(drop=True)
     if spectra.empty:
         raise MissingRecordsError(
-            f"experiment {EXPERIMENT} holds no spectra of {METHOD}; "
+            f"experiment {experiment.name} holds no spectra of {METHOD}; "
             f"make them with: {experiment.command} force=true"
         )
     lengths = experiment.runs().set_index("run_id")["steps_per_epoch"].astype(float)
@@ -130,7 +130,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
 
     data = table(records) if data is None else data
     with style.context():
-        figure = Figure(figsize=(style.PAGE_WIDTH, 4.6), layout="constrained")
+        figure = Figure(figsize=(style.PAGE_WIDTH, 4.8), layout="constrained")
         grid = figure.add_gridspec(2, 2, width_ratios=[40, 1], height_ratios=[3, 1.2])
         top = figure.add_subplot(grid[0, 0])
         bottom = figure.add_subplot(grid[1, 0], sharex=top)
@@ -139,6 +139,8 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
             mesh, cax=figure.add_subplot(grid[0, 1]), label="share per decade", extend="max"
         )
         _draw_condition(bottom, data)
+        experiments = [records.experiment(*EXPERIMENTS)]
+        style.head(figure, captions.heading(TITLE, experiments, style.PAGE_WIDTH))
         style.footnote(figure, _caption(records, data))
     return figure
 
@@ -196,7 +198,7 @@ def _draw_condition(axes: Axes, data: pd.DataFrame) -> None:
 
 
 def _caption(records: Records, data: pd.DataFrame) -> list[str]:
-    experiment = records.experiment(EXPERIMENT)
+    experiment = records.experiment(*EXPERIMENTS)
     runs = experiment.runs()
     runs = runs[runs["method"] == METHOD]
     epoch, condition = _line(data, "condition_number")
@@ -215,4 +217,8 @@ def _caption(records: Records, data: pd.DataFrame) -> list[str]:
         sentences.append(later or "no later epoch.")
     if epoch[-1] > 0.9 * MAX_EPOCHS:
         sentences.append(f"Cut at {MAX_EPOCHS:g} epochs, as in the paper.")
-    return [*sentences, curves.provenance(runs)]
+    num_diverged = int((runs["status"] == "diverged").sum())
+    if num_diverged:
+        sentences.append(f"{num_diverged} of {len(runs)} runs diverged.")
+    sentences.append(captions.missing(experiment, methods=[METHOD]))
+    return [*filter(None, sentences), curves.provenance(runs)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import curves, measures, style
+from analysis import captions, curves, measures, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from analysis.load import Experiment, Records
 
-EXPERIMENT = "tasks_small"
-EXPERIMENTS = (EXPERIMENT,)
+EXPERIMENTS = ("tasks_small",)
+TITLE = "Every task at scale=small"
 MAX_POINTS = 300
 NUM_COLUMNS = 3
 # The training loss is averaged over this share of the run; one batch's loss is mostly noise.
@@ -43,7 +43,7 @@ def table(records: Records) -> pd.DataFrame:
     Raises:
         MissingRecordsError: if the experiment is not finished.
     """
-    experiment = records.experiment(EXPERIMENT)
+    experiment = records.experiment(*EXPERIMENTS)
     parts = []
     for case in experiment.cases():
         steps, evals = experiment.steps(case), experiment.evals(case)
@@ -82,8 +82,11 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         for axes in panels:
             axes.set_axis_off()
         handles = _legend()
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-        style.footnote(figure, _caption(records.experiment(EXPERIMENT)))
+        figure.legend(
+            handles=handles, loc="outside upper center", ncols=len(handles), title=TITLE,
+            title_fontsize=9,
+        )  # fmt: skip
+        style.footnote(figure, _caption(records.experiment(*EXPERIMENTS)))
     return figure
 
 
@@ -153,12 +156,15 @@ def _caption(experiment: Experiment) -> list[str]:
     runs = experiment.runs()
     scales = "/".join(sorted(set(runs["scale"])))
     budgets = "/".join(sorted(set(runs["budget"])))
-    return [
+    num_diverged = int((runs["status"] == "diverged").sum())
+    sentences = [
         f"One run a task, scale={scales}, budget={budgets}.",
         f"Training loss: mean over the last {SMOOTHED_SHARE * 100:g} % of the steps, with whatever "
         "regularisation the task trains with.",
         "Trivial predictor: knows class or symbol frequencies or the mean image, nothing else.",
         "Optimizers and rates were picked by a few short trials: the figure compares no methods.",
+        f"{num_diverged} of {len(runs)} runs diverged." if num_diverged else "",
         curves.left_out(experiment, {c: list(runs["seed"]) for c in experiment.cases()}),
-        curves.provenance(runs),
+        captions.missing(experiment),
     ]
+    return [*filter(None, sentences), curves.provenance(runs)]
