@@ -26,11 +26,13 @@ class OnlineConvex(Task):
     Metrics on "train": loss, the mean of all f_t at the present point, and suboptimality.
 
     Args:
-        stream: "linear", <G_t, W> with |G_t|_F = 1; "absolute", |<A_t, W> - b_t| without noise;
-            "logistic", log(1 + exp(-y_t <A_t, W>)); "least_squares", |W'x_t - y_t|^2 / 2. The
-            first three are 1-Lipschitz, the last is exp-concave [Yang et al. 2021, app. D].
+        stream: "box", |<u_a v_b', W> - b_t| with b_t = +-c, which is linear in a rotated box;
+            "absolute", |<A_t, W> - b_t| without noise; "logistic", log(1 + exp(-y_t <A_t, W>));
+            "least_squares", |W'x_t - y_t|^2 / 2. The first three are 1-Lipschitz (|A_t|_F = 1), the
+            last is exp-concave [Yang et al. 2021, app. D].
         rows, columns: m and n of W.
-        condition: of the covariances of rows and of columns of what is drawn.
+        condition: of the covariances of rows and of columns of what is drawn; of the chances of
+            coordinates of "box".
         radius: of the ball.
         noise: standard deviation of the noise of least squares.
         instance_seed: of the stream, apart from the run's seed.
@@ -101,8 +103,7 @@ class OnlineConvex(Task):
         """The gradient in closed form; at a kink of "absolute" it is 0."""
         with torch.no_grad():
             loss, grad = self.stream.loss(model.weight, batch.inputs, batch.targets)
-        # A linear loss hands out its own data, which whoever takes the gradient may change.
-        add_grad(model.weight, grad.clone())
+        add_grad(model.weight, grad)
         return loss
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -16,14 +16,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasks.logistic import logistic_derivatives
-from tasks.synthetic import anisotropic_covariance, minimize_newton
+from tasks.synthetic import anisotropic_covariance, minimize_newton, random_rotation
 
 # Halvings of an interval of multipliers: the norm is met to the last digits of float64.
 NUM_HALVINGS = 100
 
 
 class Drawn(NamedTuple):
-    """A stream's data: inputs and targets, one row a step, and the point that made them."""
+    """A stream's data: inputs and targets, one row a step, and what made them.
+
+    `hidden` is the hidden point (m, n), and for "box" the basis (m n, m, n).
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -89,10 +92,24 @@ def hidden_point(shape: Shape, generator: torch.Generator) -> Tensor:
     return point * (shape.radius / 2 / point.norm())
 
 
-def draw_linear(shape: Shape, generator: torch.Generator) -> Drawn:
-    """Gradients that nothing can predict: independent, with mean zero."""
-    hidden = hidden_point(shape, generator)
-    return Drawn(directions(shape, generator), torch.zeros(shape.count).double(), hidden)
+def draw_box(shape: Shape, generator: torch.Generator) -> Drawn:
+    """Rank-one inputs from a rotated orthonormal basis, and targets +-c.
+
+    Losses of |w - c| and |w + c| are linear in between, and push back into the box |w| <= c of each
+    coordinate; c is such that the ball of `radius` goes round the box. A coordinate's chance to be
+    met falls as a power of its number, from 1 to 1/condition, and its targets are +c with a chance
+    of its own, uniform in [.2, .8].
+    """
+    sides = [random_rotation(size, generator) for size in (shape.rows, shape.columns)]
+    basis = torch.einsum("ia,jb->abij", *sides).flatten(0, 1)
+    fall = torch.linspace(0, 1, len(basis), dtype=torch.float64)
+    order = torch.randperm(len(basis), generator=generator)
+    chances = (shape.condition**-fall)[order]
+    chosen = torch.multinomial(chances, shape.count, replacement=True, generator=generator)
+    uniform = torch.rand(2, max(shape.count, len(basis)), generator=generator).double()
+    above = uniform[0, : shape.count] < (0.2 + 0.6 * uniform[1, : len(basis)])[chosen]
+    size = shape.radius / math.sqrt(len(basis))
+    return Drawn(basis[chosen], torch.where(above, 1.0, -1.0).double() * size, basis)
 
 
 def draw_absolute(shape: Shape, generator: torch.Generator) -> Drawn:
@@ -126,11 +143,6 @@ def draw_least_squares(shape: Shape, generator: torch.Generator) -> Drawn:
 # ---------------------------------------------------------------- losses
 
 
-def linear(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """<G_t, W>; gradient of norm 1."""
-    return (inputs * weight).sum((-2, -1)), inputs
-
-
 def absolute(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """|<A_t, W> - b_t|; gradient of norm at most 1, 0 at a residual of 0."""
     residual = (inputs * weight).sum((-2, -1)) - targets
@@ -153,10 +165,11 @@ def least_squares(weight: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tens
 # ---------------------------------------------------------------- comparators
 
 
-def best_linear(drawn: Drawn, radius: float) -> Tensor:
-    """-radius S / |S|_F for the sum S of all gradients."""
-    total = drawn.inputs.sum(0)
-    return total * (-radius / total.norm())
+def best_box(drawn: Drawn, radius: float) -> Tensor:
+    """In each coordinate of the basis, the more frequent target; 0 where both are met alike."""
+    coordinates = drawn.inputs.flatten(1) @ drawn.hidden.flatten(1).mT
+    votes = (drawn.targets @ coordinates).round(decimals=9).sign()
+    return drawn.targets.abs().max() * torch.einsum("k,kij->ij", votes, drawn.hidden)
 
 
 def best_absolute(drawn: Drawn, radius: float) -> Tensor:
@@ -222,7 +235,7 @@ def in_ball(solve: Callable[[float], Tensor], radius: float, scale: float) -> Te
 
 
 STREAMS = {
-    "linear": Stream(draw_linear, linear, best_linear),
+    "box": Stream(draw_box, absolute, best_box),
     "absolute": Stream(draw_absolute, absolute, best_absolute),
     "logistic": Stream(draw_logistic, logistic, best_logistic),
     "least_squares": Stream(draw_least_squares, least_squares, best_least_squares),
