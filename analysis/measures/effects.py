@@ -74,7 +74,9 @@ def power(effect: float, num_seeds: int, level: float = 0.95) -> float:
     critical = stats.t.ppf((1 + level) / 2, freedom)
     shift = effect * math.sqrt(num_seeds)
     above = stats.nct.sf(critical, freedom, shift)
-    return float(above + stats.nct.cdf(-critical, freedom, shift))
+    below = stats.nct.cdf(-critical, freedom, shift)
+    # scipy gives nan for the far tail of some large shifts, where it is below 1e-15.
+    return float(above + (0.0 if math.isnan(below) else below))
 
 
 def seeds_needed(differences: np.ndarray, aim: float = 0.8, level: float = 0.95) -> float:
