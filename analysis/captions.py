@@ -25,9 +25,9 @@ def stand_ins(experiments: Iterable[Experiment]) -> str:
 def heading(title: str, experiments: Iterable[Experiment], width: float) -> str:
     """A figure's title with what stands in for the paper's own, wrapped to `width` inches."""
     said = stand_ins(experiments)
-    text = f"{title} (stand-in: {said})" if said else title
     # At 9 pt a character of the default font is about 0.072 inch wide.
-    return textwrap.fill(text, int(width / 0.072))
+    lines = [textwrap.fill(line, int(width / 0.072)) for line in (title, f"stand-in: {said}")]
+    return "\n".join(lines if said else lines[:1])
 
 
 def missing(
