@@ -97,10 +97,22 @@ class Records:
         raise MissingRecordsError(f"no records of experiment {name}; make them with: {command}")
 
     def measurement(self, name: str) -> pd.DataFrame:
-        """Return a measurement's rows, from the first root that has it.
+        """Return a measurement's rows; the facts of its making are the frame's `attrs`.
 
-        The facts of its making (kind, command, commit, hardware, ...) are the frame's `attrs`.
+        Raises:
+            MissingRecordsError, RecordsError: as for `measured`.
+        """
+        document = self.measured(name)
+        frame = pd.DataFrame(document["rows"])
+        frame.attrs.update({key: value for key, value in document.items() if key != "rows"})
+        return frame
 
+    def measured(self, name: str) -> dict[str, Any]:
+        """Return a measurement as it was written, from the first root that has it.
+
+        Returns:
+            The facts of its making (kind, command, commit, hardware, ...) and `rows`, a mapping
+            each, where a null and a number that is not finite are still told apart.
         Raises:
             MissingRecordsError: if no root has it; names the command that makes it.
             RecordsError: if its file is damaged or has an unknown schema version.
@@ -108,10 +120,7 @@ class Records:
         for root in self.roots:
             path = measurements.path_of(root, name)
             if path.is_file():
-                document = measurements.read(path)
-                frame = pd.DataFrame(document.pop("rows"))
-                frame.attrs.update(document)
-                return frame
+                return measurements.read(path)
         raise MissingRecordsError(
             f"no records of measurement {name}; make them with: python -m scripts.measure {name}"
         )

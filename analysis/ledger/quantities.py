@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,25 +72,24 @@ def _of_runs(spec: Spec, sources: Sources) -> Sample:
 
 
 def _measured(spec: Spec, sources: Sources) -> Sample:
-    name, column = spec["measurement"], spec.get("column", "value")
-    frame = sources.measurement(name)
-    facts = frame.attrs
-    rows = frame
-    for key, wanted in spec.get("where", {}).items():
-        if key not in rows:
+    name, column, where = spec["measurement"], spec.get("column", "value"), spec.get("where") or {}
+    facts = sources.measurement(name)
+    rows = facts["rows"]
+    for key in (*where, column):
+        if not any(key in row for row in rows):
             raise NotTested(f"measurement {name} has no column {key}")
-        rows = rows[rows[key].isin(wanted if isinstance(wanted, list) else [wanted])]
-    if column not in rows:
-        raise NotTested(f"measurement {name} has no column {column}")
-    rows = rows[rows[column].notna() | rows[column].map(_is_nan)]
-    if rows.empty:
-        raise NotTested(f"measurement {name} has no rows where {dict(spec.get('where', {}))}")
-    labels = rows["seed"].tolist() if "seed" in rows else list(range(len(rows)))
+    for key, wanted in where.items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        rows = [row for row in rows if row.get(key) in allowed]
+    # A null is nothing measured; a number that is not finite is a computation that failed.
+    rows = [row for row in rows if row.get(column) is not None]
+    if not rows:
+        raise NotTested(f"measurement {name} has no rows where {dict(where)}")
     flat = {"hardware.fingerprint": (facts.get("hardware") or {}).get("fingerprint")}
     clocks = [clock_of({**facts, **flat})] if facts["kind"] == "timed" else []
     return Sample(
-        labels=tuple(int(label) for label in labels),
-        values=rows[column].to_numpy(dtype=float),
+        labels=tuple(int(row.get("seed", number)) for number, row in enumerate(rows)),
+        values=np.array([row[column] for row in rows], dtype=float),
         evidence=Evidence(
             rows=len(rows),
             measurements=frozenset([name]),
@@ -99,12 +97,8 @@ def _measured(spec: Spec, sources: Sources) -> Sample:
             commits=frozenset([str(facts["commit"])[:10]] if facts.get("commit") else []),
             clocks=frozenset(clocks),
         ),
-        name=", ".join(map(str, spec.get("where", {}).values())) or name,
+        name=", ".join(map(str, where.values())) or name,
     )
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 def number(spec: Any, sources: Sources) -> tuple[float, Evidence]:

@@ -81,10 +81,13 @@ class Sources:
     def __init__(self, records: Records):
         self.records = records
         self._runs: dict[str, dict[tuple[str, str], list[Run]]] = {}
+        self._measured: dict[str, dict[str, Any]] = {}
 
-    def measurement(self, name: str) -> pd.DataFrame:
-        """Rows of a measurement; the facts of its making are the frame's `attrs`."""
-        return self.records.measurement(name)
+    def measurement(self, name: str) -> dict[str, Any]:
+        """A measurement as it was written: the facts of its making, and its `rows`."""
+        if name not in self._measured:
+            self._measured[name] = self.records.measured(name)
+        return self._measured[name]
 
     def runs(self, experiment: str, case: str, method: str) -> tuple[list[Run], Evidence]:
         """Final runs of one method in one case, in order of seeds, and their evidence.
