@@ -113,4 +113,4 @@ def seeds_needed(differences: np.ndarray, aim: float = 0.8, level: float = 0.95)
 
 def more_seeds(differences: np.ndarray, aim: float = 0.8, level: float = 0.95) -> float:
     """Pairs of runs that are missing to `seeds_needed`; 0 if there are enough."""
-    return max(0.0, seeds_needed(differences, aim, level) - len(differences))
+    return float(np.maximum(0.0, seeds_needed(differences, aim, level) - len(differences)))

@@ -134,3 +134,38 @@ def test_thinned_keeps_both_ends_and_the_start_dense(num_points):
     assert kept[: min(num_points, 10)].tolist() == list(range(min(num_points, 10)))
     with pytest.raises(ValueError, match="limit must be >= 2, got 1"):
         measures.thinned(num_points, 1)
+
+
+def test_few_seeds_give_the_same_bounds_as_computing_every_resample():
+    # Six seeds have 462 different resamples, each computed once; the plain way computes 2000.
+    values = np.append(normal(5, 3), np.full((1, 3), np.inf), axis=0)
+    _, low, high = measures.bootstrap_interval(values)
+    resampled = np.sort(np.median(values[measures.resampled_seeds(6)], axis=1), axis=0)
+    np.testing.assert_array_equal(low, resampled[49])
+    np.testing.assert_array_equal(high, resampled[1999 - 49])
+
+
+def test_ratio_of_medians_is_paired_and_knows_censored_runs():
+    seeds = np.array([1.0, 10.0, 100.0, 1000.0, 1e4])
+    # Twice as long on every seed: the seeds' spread of four decades cancels.
+    assert measures.ratio_of_medians(2 * seeds, seeds) == (2.0, 2.0, 2.0)
+    never = np.full(3, np.inf)
+    assert measures.ratio_of_medians(np.ones(3), never) == (0.0, 0.0, 0.0)
+    assert measures.ratio_of_medians(never, np.ones(3)) == (np.inf, np.inf, np.inf)
+    center, low, high = measures.ratio_of_medians(never, never)
+    assert np.isnan(center) and (low, high) == (0.0, np.inf)
+    # Where only some resamples are undefined, they widen the interval on both sides.
+    center, low, high = measures.ratio_of_medians([1, np.inf, np.inf], [1, np.inf, np.inf])
+    assert np.isnan(center) and (low, high) == (0.0, np.inf)
+    with pytest.raises(ValueError, match=r"numerator must have shape \(3,\), got \(2,\)"):
+        measures.ratio_of_medians(np.ones(2), np.ones(3))
+
+
+def test_interval_of_any_statistic_leaves_out_undefined_resamples():
+    values = np.array([1.0, 2.0, 4.0])
+
+    def spread(indices):
+        return np.ptp(values[indices]) or np.nan
+
+    assert measures.statistic_interval(spread, 3) == (3.0, 1.0, 3.0)
+    assert np.isnan(measures.statistic_interval(lambda indices: np.nan, 3).low)
