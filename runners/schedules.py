@@ -22,6 +22,7 @@ from runners.shapes import (
     Plateau,
     PowerAfter,
     Shape,
+    StepDecay,
     WarmupPolynomial,
     check,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Rule",
     "Schedule",
     "Shape",
+    "StepDecay",
     "WarmupPolynomial",
 ]
 

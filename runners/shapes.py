@@ -137,6 +137,25 @@ class Exponential(Shape):
         return self.rate ** (t / self.period)
 
 
+class StepDecay(Shape):
+    """factor = rate^floor(t / period): the rate falls in steps.
+
+    torchvision's recipe for ImageNet, with which NG+ [Yang et al. 2021, appendix A] compares a
+    cosine, has rate 0.1 and three periods a run.
+
+    Raises:
+        ValueError: if rate <= 0 or period <= 0.
+    """
+
+    def __init__(self, rate: float, period: float):
+        check(rate > 0, "rate", "> 0", rate)
+        check(period > 0, "period", "> 0", period)
+        self.rate, self.period = rate, period
+
+    def factor(self, t: float, total: float) -> float:
+        return self.rate ** (t // self.period)
+
+
 class PowerAfter(Shape):
     """factor = max(t - offset, 1)^power    [Yang et al. 2021, SchNet experiments].
 

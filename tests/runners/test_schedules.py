@@ -15,6 +15,7 @@ from runners.schedules import (
     Plateau,
     PowerAfter,
     Schedule,
+    StepDecay,
     WarmupPolynomial,
 )
 
@@ -55,6 +56,7 @@ def make(name, **changes):
         (InverseSqrt(4, start=0.5), 100, {0: 0.5, 2: 0.75}),
         (Exponential(0.8), 100, {0: 1.0, 10: 0.8, 5: math.sqrt(0.8), 20: 0.64}),
         (Exponential(0.5, period=1), 100, {3: 0.125}),
+        (StepDecay(0.1, 30), 90, {0: 1.0, 29.9: 1.0, 30: 0.1, 60: 0.01}),
         (PowerAfter(), 100, {0: 1.0, 11: 1.0, 14: 0.5, 26: 0.25}),
         (PowerAfter(offset=2, power=-1.0), 100, {3: 1.0, 6: 0.25}),
     ],
@@ -203,6 +205,8 @@ def test_missing_key_is_named_with_what_there_is():
         (lambda: InverseSqrt(0), "warmup must be > 0, got 0"),
         (lambda: Exponential(0.0), "rate must be > 0, got 0.0"),
         (lambda: Exponential(0.5, period=0), "period must be > 0, got 0"),
+        (lambda: StepDecay(0.0, 30), "rate must be > 0, got 0.0"),
+        (lambda: StepDecay(0.1, 0), "period must be > 0, got 0"),
         (lambda: PowerAfter(offset=-1), "offset must be >= 0, got -1"),
         (lambda: Plateau(1.0, 1, 0.0, 0.0), "factor must be in (0, 1), got 1.0"),
         (
