@@ -29,9 +29,7 @@ def same_order(groups: Sequence[np.ndarray], tau: float = 1.0, partly: float = 0
         tau: least Kendall correlation of a setting's ranking with the first one's.
         partly: the same for a verdict of partly.
     """
-    from scipy.stats import kendalltau
-
-    found = [float(kendalltau(groups[0], group).statistic) for group in groups[1:]]
+    found = [measures.kendall_tau(groups[0], group) for group in groups[1:]]
     least = min(-1.0 if math.isnan(value) else value for value in found)
     verdict = REPRODUCED if least >= tau - 1e-12 else PARTLY if least >= partly else NOT_REPRODUCED
     detail = "Kendall correlations " + ", ".join(f"{value:.2f}" for value in found)
@@ -43,23 +41,10 @@ def correlation(a: np.ndarray, b: np.ndarray, at_least_pairs: int = 6) -> Findin
 
     The interval is over resampled tasks. Fewer than `at_least_pairs` tasks are partly at best.
     """
-    from scipy.stats import rankdata
-
-    def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        ranks = [rankdata(v, axis=-1) for v in (x, y)]
-        ranks = [r - r.mean(axis=-1, keepdims=True) for r in ranks]
-        scale = np.sqrt((ranks[0] ** 2).sum(-1) * (ranks[1] ** 2).sum(-1))
-        with np.errstate(invalid="ignore"):
-            return (ranks[0] * ranks[1]).sum(-1) / scale
-
     if len(a) < 3:
         raise NotTested(f"a correlation needs 3 tasks or more, got {len(a)}")
-    center = float(spearman(a, b))
-    index = measures.resampled_seeds(len(a))
-    resampled = spearman(a[index], b[index])
-    resampled = np.sort(resampled[~np.isnan(resampled)])
-    last = len(resampled) - 1
-    low, high = resampled[math.floor(0.025 * last)], resampled[last - math.floor(0.025 * last)]
+    interval = measures.spearman(a, b)
+    center, low, high = (float(value) for value in interval)
     verdict = REPRODUCED if low > 0 else PARTLY if center > 0 else NOT_REPRODUCED
     if verdict == REPRODUCED and len(a) < at_least_pairs:
         verdict = PARTLY
