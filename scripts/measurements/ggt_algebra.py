@@ -4,6 +4,7 @@
 `ggt_diagonal`: what is left of the second moment when its off-diagonal is set to zero.
 `ggt_ridge`: what a ridge of 1e-6 on G^T G does to a step.
 `ggt_sgd_limit`: the way to SGD by decoupling the two epsilons (section 2.2).
+`ggt_exponent`: what half a power of epsilon gains at epsilon = .1 (the slides' note).
 """
 
 from __future__ import annotations
@@ -186,9 +187,15 @@ def descend(
     return x.detach(), optimizer
 
 
+def exponent() -> Rows:
+    """epsilon^-1/2 at epsilon = .1; columns: case, value."""
+    return [{"case": "gain", "value": 0.1**-0.5}]
+
+
 EXACT = {
     "ggt_low_rank": low_rank,
     "ggt_diagonal": diagonal,
     "ggt_ridge": ridge,
     "ggt_sgd_limit": sgd_limit,
+    "ggt_exponent": exponent,
 }
