@@ -57,7 +57,10 @@ def summary_rows(verdicts: Iterable[Verdict]) -> list[list[str]]:
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    return "\n".join(["## Summary", "", table(summary_rows(verdicts)), ""])
+    judged = {v.id for v in verdicts if v.verdict != NOT_TESTED}
+    listed = {v.id for v in verdicts}
+    told = f"{len(judged)} of {len(listed)} claims have at least one entry judged from records."
+    return "\n".join(["## Summary", "", table(summary_rows(verdicts)), "", told, ""])
 
 
 # ---------------------------------------------------------------- one paper

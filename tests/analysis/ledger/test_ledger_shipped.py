@@ -11,6 +11,7 @@ from analysis.ledger.judge import judge_all, named
 from analysis.load import RESULTS, Records
 from runners import measurements
 from scripts.measure import all_measurements, measure
+from tasks.data.listing import DataError
 
 EXACT = [name for name, item in all_measurements().items() if item.kind == "exact"]
 
@@ -49,7 +50,10 @@ def test_experiments_that_claims_name_exist():
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_measurements_afresh_give_the_shipped_verdicts(name, tmp_path):
     shipped = measurements.read(measurements.path_of(RESULTS, name))
-    rows, facts = measure(all_measurements()[name])
+    try:
+        rows, facts = measure(all_measurements()[name])
+    except DataError as error:
+        pytest.skip(f"a data set is not there; set KAPPA_DATA: {error}")
     assert list(map(_labels, rows)) == list(map(_labels, shipped["rows"]))
     measurements.write(tmp_path, name, "exact", rows, {**facts, "command": ""})
     mine = [c for c in claims() if any(name in named(e.spec, "measurement") for e in c.judged)]
