@@ -91,10 +91,15 @@ def shown(finding: Finding) -> str:
     """A finding's number with its interval, in words."""
     if np.isnan(finding.center):
         return finding.what
-    text = f"{finding.what} {finding.center:.3g}"
+    text = f"{finding.what} {_digits(finding.center)}"
     if np.isnan(finding.low) or finding.low == finding.high == finding.center:
         return text
-    return f"{text} [{finding.low:.3g}, {finding.high:.3g}]"
+    return f"{text} [{_digits(finding.low)}, {_digits(finding.high)}]"
+
+
+def _digits(value: float) -> str:
+    # Counts are exact, everything else is told to three digits.
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.3g}"
 
 
 _DECIDE: Mapping[str, Callable[[Spec, Sources], Decision]] = {

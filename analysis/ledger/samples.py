@@ -86,7 +86,9 @@ class Evidence:
         if shared:
             raise NotTested("not comparable in seconds: not all were made with timing=exclusive")
         if len(self.clocks) > 1:
-            places = "; ".join(f"machine {c[1]}, {c[2]} threads" for c in sorted(self.clocks))
+            places = "; ".join(
+                f"machine {c[1]}, {c[2]} threads" for c in sorted(self.clocks, key=str)
+            )
             raise NotTested(f"not comparable in seconds: {places}")
 
 
