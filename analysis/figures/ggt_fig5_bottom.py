@@ -6,6 +6,7 @@ the smallest eigenvalue, smoothed in time by a median filter. Below: the conditi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.load import Records
+    from analysis.load import Experiment, Records
 
 EXPERIMENTS = ("ggt_fig3_bottom",)
 TITLE = "GGT paper, Fig. 5 bottom"
@@ -28,7 +29,8 @@ NUM_SLICES, NUM_BINS = 100, 60
 # Share of the slices that the median filter looks at; the paper does not say its own.
 FILTER_SHARE = 0.05
 FAR = 300.0  # a resolution this many times below every eigenvalue is left out of view
-PUBLISHED = (1e3, 1e6)  # the two condition numbers that section 3.4 prints for this network
+# The two condition numbers that section 3.4 prints for this network.
+PUBLISHED = {"paper, later": 1e3, "paper, early": 1e6}
 LINES = ("maximum", "minimum", "resolution", "condition_number")
 
 
@@ -43,8 +45,13 @@ def table(records: Records) -> pd.DataFrame:
     Raises:
         MissingRecordsError: if the experiment is not finished, or has no spectra of GGT.
     """
-    spectra = _spectra(records)
-    last = min(spectra["epoch"].max(), MAX_EPOCHS) or 1.0
+    return make_table(records.experiment(*EXPERIMENTS), MAX_EPOCHS)
+
+
+def make_table(experiment: Experiment, max_epochs: float = np.inf) -> pd.DataFrame:
+    """The table of any experiment's runs of GGT, cut at `max_epochs`."""
+    spectra = _spectra(experiment)
+    last = min(spectra["epoch"].max(), max_epochs) or 1.0
     edges = np.linspace(0.0, last, min(NUM_SLICES, spectra["epoch"].nunique()) + 1)
     centers = (edges[:-1] + edges[1:]) / 2
     inside = spectra[spectra["epoch"] <= last]
@@ -64,11 +71,10 @@ def _filter_width(num_slices: int) -> int:
     return 2 * round(FILTER_SHARE * num_slices / 2) + 1
 
 
-def _spectra(records: Records) -> pd.DataFrame:
+def _spectra(experiment: Experiment) -> pd.DataFrame:
     """The spectra of GGT's window with `epoch`, `maximum` and `minimum` added."""
     from analysis.load import MissingRecordsError
 
-    experiment = records.experiment(*EXPERIMENTS)
     spectra = pd.concat([experiment.spectra(case) for case in experiment.cases()])
     of_window = (spectra["name"] == "window") & (spectra["kind"] == "gram")
     spectra = spectra[of_window & (spectra["method"] == METHOD)].reset_index(drop=True)
@@ -126,9 +132,22 @@ def _density(grouped, bins: np.ndarray) -> pd.DataFrame:
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
+    data = table(records) if data is None else data
+    cut = f"Cut at {MAX_EPOCHS:g} epochs, as in the paper."
+    sentences = [cut] if data["epoch"].max() > 0.9 * MAX_EPOCHS else []
+    return make_figure(records.experiment(*EXPERIMENTS), data, TITLE, PUBLISHED, sentences)
+
+
+def make_figure(
+    experiment: Experiment,
+    data: pd.DataFrame,
+    title: str,
+    published: Mapping[str, float],
+    sentences: Sequence[str] = (),
+) -> Figure:
+    """Draw a table of `make_table`, with the condition numbers that a paper names."""
     from matplotlib.figure import Figure
 
-    data = table(records) if data is None else data
     with style.context():
         figure = Figure(figsize=(style.PAGE_WIDTH, 4.8), layout="constrained")
         grid = figure.add_gridspec(2, 2, width_ratios=[40, 1], height_ratios=[3, 1.2])
@@ -138,10 +157,9 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         figure.colorbar(
             mesh, cax=figure.add_subplot(grid[0, 1]), label="share per decade", extend="max"
         )
-        _draw_condition(bottom, data)
-        experiments = [records.experiment(*EXPERIMENTS)]
-        style.head(figure, captions.heading(TITLE, experiments, style.PAGE_WIDTH))
-        style.footnote(figure, _caption(records, data))
+        _draw_condition(bottom, data, published)
+        style.head(figure, captions.heading(title, [experiment], style.PAGE_WIDTH))
+        style.footnote(figure, _caption(experiment, data, sentences))
     return figure
 
 
@@ -186,23 +204,21 @@ def _edges(centers: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * centers[0] - inner[0]], inner, [2 * centers[-1] - inner[-1]]])
 
 
-def _draw_condition(axes: Axes, data: pd.DataFrame) -> None:
+def _draw_condition(axes: Axes, data: pd.DataFrame, published: Mapping[str, float]) -> None:
     axes.plot(*_line(data, "condition_number"), **style.line(METHOD))
     axes.set(yscale="log", xlabel="epoch", ylabel="condition number")
-    for value in PUBLISHED:
-        axes.axhline(value, color="0.6", linewidth=0.8, linestyle=":")
     beside = axes.get_yaxis_transform()
-    for value, when in zip(PUBLISHED, ("later", "early"), strict=True):
-        text = axes.text(1.005, value, f"paper, {when}", transform=beside, va="center", fontsize=7)
+    for label, value in published.items():
+        axes.axhline(value, color="0.6", linewidth=0.8, linestyle=":")
+        text = axes.text(1.005, value, label, transform=beside, va="center", fontsize=7)
         text.set(color=style.CAPTION_COLOR, in_layout=False)  # it fits beside, under the colour bar
 
 
-def _caption(records: Records, data: pd.DataFrame) -> list[str]:
-    experiment = records.experiment(*EXPERIMENTS)
+def _caption(experiment: Experiment, data: pd.DataFrame, more: Sequence[str]) -> list[str]:
     runs = experiment.runs()
     runs = runs[runs["method"] == METHOD]
     epoch, condition = _line(data, "condition_number")
-    sentences = [
+    said = [
         f"{style.line(METHOD)['label']}: "
         + "; ".join(filter(None, (curves.tuned(experiment, c, METHOD) for c in experiment.cases())))
         + ".",
@@ -212,13 +228,12 @@ def _caption(records: Records, data: pd.DataFrame) -> list[str]:
     ]
     early, late = condition[epoch <= 1.0], condition[epoch > 1.0]
     if np.isfinite(early).any():
-        sentences.append(f"Its line: at most {np.nanmax(early):.2g} in the first epoch;")
+        said.append(f"Its line: at most {np.nanmax(early):.2g} in the first epoch;")
         later = f"median afterwards {np.nanmedian(late):.2g}." if np.isfinite(late).any() else ""
-        sentences.append(later or "no later epoch.")
-    if epoch[-1] > 0.9 * MAX_EPOCHS:
-        sentences.append(f"Cut at {MAX_EPOCHS:g} epochs, as in the paper.")
+        said.append(later or "no later epoch.")
+    said += more
     num_diverged = int((runs["status"] == "diverged").sum())
     if num_diverged:
-        sentences.append(f"{num_diverged} of {len(runs)} runs diverged.")
-    sentences.append(captions.missing(experiment, methods=[METHOD]))
-    return [*filter(None, sentences), curves.provenance(runs)]
+        said.append(f"{num_diverged} of {len(runs)} runs diverged.")
+    said.append(captions.missing(experiment, methods=[METHOD]))
+    return [*filter(None, said), curves.provenance(runs)]

@@ -1,0 +1,35 @@
+"""GGT Fig. 3 top: training loss and test accuracy on CIFAR-10 [Agarwal et al. 2019]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis import comparison
+from analysis.comparison import Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from analysis.load import Records
+
+EXPERIMENTS = ("ggt_fig3_top",)
+TITLE = "GGT paper, Fig. 3 top"
+PANELS = (
+    Panel(*EXPERIMENTS, "cifar10", x="epoch", title="training loss"),
+    Panel(*EXPERIMENTS, "cifar10", y="accuracy, test", x="epoch", title="test accuracy"),
+)
+
+
+def table(records: Records) -> pd.DataFrame:
+    """Return the curves, tidy.
+
+    Raises:
+        MissingRecordsError: if the experiment is not finished.
+    """
+    return comparison.table(records, PANELS)
+
+
+def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
+    """Draw the figure from `data`, by default `table(records)`."""
+    return comparison.draw(records, PANELS, data, title=TITLE)
