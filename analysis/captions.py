@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -34,11 +34,13 @@ def missing(
     experiment: Experiment,
     cases: Collection[str] | None = None,
     methods: Collection[str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> str:
     """A sentence on final runs whose records are absent, with the command; may be empty.
 
     Args:
         cases, methods: those that a figure shows; by default all.
+        labels: a method's name, where its look's does not fit.
     """
     absent = [
         run
@@ -49,7 +51,7 @@ def missing(
         return ""
     several = len(set(experiment.cases())) > 1
     named = [
-        f"{looks.line(run.method)['label']} seed {run.seed}{f' ({run.case})' if several else ''}"
+        f"{_name(run.method, labels)} seed {run.seed}{f' ({run.case})' if several else ''}"
         for run in absent[:_MOST_NAMED]
     ]
     more = f" and {len(absent) - len(named)} more" if len(absent) > len(named) else ""
@@ -65,7 +67,7 @@ def chosen_by(experiment: Experiment) -> str:
     return f"Chosen from {number} trials a method by: {experiment.rule.rstrip('.')}."
 
 
-def tuned_values(data: pd.DataFrame) -> str:
+def tuned_values(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
     """A sentence with each method's chosen values, for each case; may be empty.
 
     Args:
@@ -76,14 +78,13 @@ def tuned_values(data: pd.DataFrame) -> str:
     parts = []
     for (_, case), group in rows.groupby(["experiment", "case"], sort=False):
         values = ", ".join(
-            f"{looks.line(row['method'])['label']} {row['tuned']}"
-            for row in group.to_dict("records")
+            f"{_name(row['method'], labels)} {row['tuned']}" for row in group.to_dict("records")
         )
         parts.append(f"{case}: {values}" if several else values)
     return f"Chosen: {'; '.join(parts)}." if parts else ""
 
 
-def diverged(data: pd.DataFrame) -> str:
+def diverged(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
     """A sentence on diverged runs among those drawn; may be empty.
 
     Args:
@@ -92,7 +93,7 @@ def diverged(data: pd.DataFrame) -> str:
     rows = data[data["num_diverged"] > 0].drop_duplicates(["experiment", "case", "method"])
     several = len(data[["experiment", "case"]].drop_duplicates()) > 1
     parts = [
-        f"{looks.line(row['method'])['label']} {row['num_diverged']}/{row['num_runs']}"
+        f"{_name(row['method'], labels)} {row['num_diverged']}/{row['num_runs']}"
         + (f" ({row['case']})" if several else "")
         for row in rows.to_dict("records")
     ]
@@ -114,20 +115,35 @@ def setting(runs: pd.DataFrame) -> str:
 
 
 def of_experiment(
-    experiment: Experiment, cases: Sequence[str], methods: Sequence[str]
+    experiment: Experiment,
+    cases: Sequence[str],
+    methods: Sequence[str],
+    labels: Mapping[str, str] | None = None,
+    paired: bool = True,
 ) -> list[str]:
-    """Sentences on one experiment: its search, its setting, what is left out or missing."""
+    """Sentences on one experiment: its search, its setting, what is left out or missing.
+
+    Args:
+        cases, methods: those that a figure shows.
+        labels: a method's name, where its look's does not fit.
+        paired: whether only seeds are drawn that all methods have.
+    """
     runs = experiment.runs()
     runs = runs[runs["case"].isin(cases) & runs["method"].isin(methods)]
     used = {}
     for case in cases:
         own = runs[runs["case"] == case]
-        used[case] = curves.paired_seeds(own) or sorted(set(own["seed"]))
+        shared = curves.paired_seeds(own) if paired else []
+        used[case] = shared or sorted(set(own["seed"]))
     sentences = [
         setting(runs),
         curves.momenta(runs),
         chosen_by(experiment),
         curves.left_out(experiment, used, methods),
-        missing(experiment, cases, methods),
+        missing(experiment, cases, methods, labels),
     ]
     return [sentence for sentence in sentences if sentence]
+
+
+def _name(method: str, labels: Mapping[str, str] | None) -> str:
+    return (labels or {}).get(method) or str(looks.line(method)["label"])

@@ -96,7 +96,7 @@ def draw(
     with style.context():
         legend = _legend(data, drawn)
         heading = captions.heading(title, experiments.values(), width)
-        caption = _caption(experiments, panels, data, drawn, sentences)
+        caption = _caption(experiments, panels, data, labels, sentences)
         room = 0.13 * (style.num_legend_rows(legend.values(), width) + heading.count("\n") + 2)
         room += 0.1 * (len(" ".join(caption)) * 0.046 / width + 1)
         figure = Figure(figsize=(width, height * num_rows + room), layout="constrained")
@@ -263,18 +263,19 @@ def _caption(
     experiments: Mapping[str, Experiment],
     panels: Sequence[Panel],
     data: pd.DataFrame,
-    drawn: Mapping[str, Mapping[str, object]],
+    labels: Mapping[str, str] | None,
     sentences: Sequence[str],
 ) -> list[str]:
     points = data[data["note"] == ""]
     said = [*sentences, *_about_curves(panels, points)]
     if not _one_rate_each(data):
-        said.append(captions.tuned_values(points))
-    said.append(captions.diverged(points))
+        said.append(captions.tuned_values(points, labels))
+    said.append(captions.diverged(points, labels))
     for name, experiment in experiments.items():
         cases = list(dict.fromkeys(p.case for p in panels if p.experiment == name))
-        methods = list(dict.fromkeys(data.loc[data["experiment"] == name, "method"]))
-        own = captions.of_experiment(experiment, cases, methods if any(methods) else list(drawn))
+        methods = [m for m in dict.fromkeys(data.loc[data["experiment"] == name, "method"]) if m]
+        paired = any(panel.paired for panel in panels if panel.experiment == name)
+        own = captions.of_experiment(experiment, cases, methods, labels, paired)
         prefix = f"{name}: " if len(experiments) > 1 and own else ""
         said.append(prefix + " ".join(own))
     absent = data[(data["note"] != "") & (data["method"] != "")]
@@ -288,11 +289,18 @@ def _about_curves(panels: Sequence[Panel], points: pd.DataFrame) -> list[str]:
     if points.empty:
         return []
     numbers = "/".join(map(str, sorted(set(points["num_runs"]))))
-    said = [f"{numbers} run{'' if numbers == '1' else 's'} a curve" + (
-        "; no band." if numbers == "1" else
-        ": median over seeds, 95 % bootstrap band, the same resampled seeds for all methods; a "
-        "diverged run counts as infinite."
-    )]  # fmt: skip
+    if numbers == "1":
+        said = ["1 run a curve; no band."]
+    else:
+        seeds = (
+            "the same resampled seeds for all methods"
+            if all(panel.paired for panel in panels)
+            else "over each method's own seeds"
+        )
+        said = [
+            f"{numbers} runs a curve: median over seeds, 95 % bootstrap band, {seeds}; "
+            "a diverged run counts as infinite."
+        ]
     widths = sorted(set(points.loc[points["y"] == "loss", "smoothed_steps"].astype(int)) - {1})
     if widths:
         said.append(f"Training loss: mean over the last {'/'.join(map(str, widths))} steps.")

@@ -252,7 +252,9 @@ class Experiment:
         return [e for e in self._index.get("final") or () if e["status"] in DRAWN_STATUSES]
 
     def _run_dir(self, entry: Mapping[str, Any]) -> Path:
-        return self.root / entry["task"] / entry["optimizer"] / entry["run_id"]
+        # Runs that were gathered from several places say where they lie.
+        place = entry.get("run_dir")
+        return Path(place or self.root / entry["task"] / entry["optimizer"] / entry["run_id"])
 
     def _is_there(self, entry: Mapping[str, Any]) -> bool:
         # A trial that could not be started has no run.

@@ -92,12 +92,24 @@ ALIASES = {
 def line(method: str) -> dict[str, Any]:
     """Colour, line style and label of an optimizer, as keywords of `Axes.plot`.
 
-    A name without a row in `LOOKS`, such as a new method's, gets a spare look that depends on the
-    name alone, so it is the same in every figure.
+    A variant (`ggt_r50` of `ggt`) has its optimizer's colour and is called "GGT, r50". A name of
+    no row in `LOOKS`, such as a new method's, gets a spare look. Both depend on the name alone, so
+    they are the same in every figure.
     """
     name, label = ALIASES.get(method, (method, None))
-    look = LOOKS[name] if name in LOOKS else _spare(name)
-    return {"color": look.color, "linestyle": look.linestyle, "label": label or look.label}
+    if name in LOOKS:
+        look = LOOKS[name]
+        return {"color": look.color, "linestyle": look.linestyle, "label": label or look.label}
+    number = zlib.crc32(name.encode())
+    bases = [base for base in (*LOOKS, *ALIASES) if name.startswith(f"{base}_")]
+    if bases:
+        base = max(bases, key=len)
+        look, suffix = line(base), name[len(base) + 1 :].replace("_", " ")
+        dashes = _DASHES[number % len(_DASHES)]
+        return {**look, "linestyle": dashes, "label": f"{look['label']}, {suffix}"}
+    colour = SPARE_COLOURS[number % len(SPARE_COLOURS)]
+    dashes = (0, (1 + number // 7 % 5, 1, 1, 1))
+    return {"color": colour, "linestyle": dashes, "label": name}
 
 
 def lines(
@@ -123,23 +135,11 @@ def lines(
         taken: set[tuple[str, Any]] = set()
         drawn = {}
         for method in [*known, *(m for m in methods if m not in known)]:
-            look = _untaken(_look_of(method), taken)
+            look = _untaken(line(method), taken)
             taken.add((look["color"], look["linestyle"]))
             drawn[method] = look
-    names = {method: labels.get(method) or _look_of(method)["label"] for method in methods}
+    names = {method: labels.get(method) or line(method)["label"] for method in methods}
     return {method: {**drawn[method], "label": names[method]} for method in methods}
-
-
-def _look_of(method: str) -> dict[str, Any]:
-    if method in LOOKS or method in ALIASES:
-        return line(method)
-    bases = [name for name in (*LOOKS, *ALIASES) if method.startswith(f"{name}_")]
-    if not bases:
-        return line(method)
-    base = max(bases, key=len)
-    look = line(base)
-    suffix = method[len(base) + 1 :].replace("_", " ")
-    return {**look, "label": f"{look['label']}, {suffix}"}
 
 
 def _untaken(look: dict[str, Any], taken: set[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,9 +160,3 @@ def _shades(count: int) -> list[dict[str, Any]]:
         {"color": to_hex(colormaps["viridis"](place)), "linestyle": (SOLID, DASHED)[i % 2]}
         for i, place in enumerate(places)
     ]
-
-
-def _spare(name: str) -> Look:
-    number = zlib.crc32(name.encode())
-    colour = SPARE_COLOURS[number % len(SPARE_COLOURS)]
-    return Look(colour, (0, (1 + number // 7 % 5, 1, 1, 1)), name)

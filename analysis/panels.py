@@ -52,6 +52,7 @@ class Panel:
         log_x: a logarithmic x axis.
         ylim: limits in place of those found from the curves.
         references: horizontal lines with their labels, such as a published number.
+        paired: take only the seeds that all methods have; otherwise each method's own.
     """
 
     experiment: str
@@ -70,6 +71,7 @@ class Panel:
     log_x: bool = False
     ylim: tuple[float | None, float | None] | None = None
     references: Mapping[str, float] = field(default_factory=dict)
+    paired: bool = True
 
     def __post_init__(self):
         if self.x not in X_LABELS:
@@ -182,7 +184,7 @@ def _arranged(
 
     Where they share none, each has its own seeds: better than nothing, and no transform of them.
     """
-    shared = curves.paired_seeds(frame)
+    shared = curves.paired_seeds(frame) if panel.paired or panel.transform else []
     arranged = {}
     for method, rows in frame.groupby("method", sort=False):
         seeds = shared or sorted(set(rows["seed"]))
