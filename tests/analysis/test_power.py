@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_power_grows_with_the_seeds():
     powers = [measures.power(2.0, num_seeds) for num_seeds in range(2, 60)]
     assert not any(map(math.isnan, powers))
     # Equal from where it is 1 within round-off.
-    assert all(after >= before - 1e-12 for before, after in zip(powers, powers[1:], strict=False))
+    assert all(after >= before - 1e-12 for before, after in itertools.pairwise(powers))
 
 
 def test_a_clear_difference_needs_few_seeds():
