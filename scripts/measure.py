@@ -2,11 +2,13 @@
 
     python -m scripts.measure NAME...      these
     python -m scripts.measure --exact      all of exact mathematics and counting (about a minute)
+    python -m scripts.measure --slow       all computations that take minutes, seeded loops mostly
     python -m scripts.measure --timed      all timings, each alone on the machine
     python -m scripts.measure --list       their names
 
 Each is written to <runs_dir>/measurements/NAME.json; `--out results` writes the shipped ones. A
-measurement is a function in a module of scripts/measurements, listed there in EXACT or TIMED.
+measurement is a function in a module of scripts/measurements, listed there in EXACT, SLOW or TIMED.
+What is slow is written as "exact" too: the same numbers again, up to round-off.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One computation: its name, "exact" or "timed", and the function that returns its rows."""
+    """One computation: its name, "exact", "slow" or "timed", and what returns its rows."""
 
     name: str
     kind: str
@@ -53,7 +55,7 @@ def all_measurements() -> dict[str, Measurement]:
     found: dict[str, Measurement] = {}
     for info in iter_modules(package.__path__):
         module = import_module(f"{package.__name__}.{info.name}")
-        for kind, table in (("exact", "EXACT"), ("timed", "TIMED")):
+        for kind, table in (("exact", "EXACT"), ("slow", "SLOW"), ("timed", "TIMED")):
             for name, function in getattr(module, table, {}).items():
                 if name in found:
                     raise ValueError(f"two measurements are called {name}; one is in {info.name}")
@@ -120,9 +122,10 @@ def make(names: Sequence[str], out: Path, num_threads: int = 1) -> int:
             status = 1
             continue
         command = f"python -m scripts.measure {shlex.quote(name)}"
+        kind = "timed" if known[name].kind == "timed" else "exact"
         if num_threads != 1:
             command += f" --threads {num_threads}"
-        path = measurements.write(out, name, known[name].kind, rows, {**facts, "command": command})
+        path = measurements.write(out, name, kind, rows, {**facts, "command": command})
         print(f"{name}: {len(rows)} rows in {facts['seconds']:.1f} s | {path}", flush=True)
     return status
 
@@ -134,6 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="measurements to make")
     parser.add_argument("--exact", action="store_true", help="all that are exact or counted")
+    parser.add_argument("--slow", action="store_true", help="all that take minutes")
     parser.add_argument("--timed", action="store_true", help="all timings; needs an idle machine")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
     parser.add_argument(
@@ -146,11 +150,11 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{item.kind}  {item.name}")
         return 0
     names = list(options.names)
-    for kind, wanted in (("exact", options.exact), ("timed", options.timed)):
-        if wanted:
+    for kind in ("exact", "slow", "timed"):
+        if getattr(options, kind):
             names += [item.name for item in all_measurements().values() if item.kind == kind]
     if not names:
-        parser.error("name a measurement, or give --exact, --timed or --list")
+        parser.error("name a measurement, or give --exact, --slow, --timed or --list")
     out = Path(options.out or os.environ.get("KAPPA_RUNS") or "runs")
     return make(list(dict.fromkeys(names)), out, options.threads)
 
