@@ -82,6 +82,14 @@ def test_curves_end_with_a_divergence(value):
     assert whole.x[-1] == pytest.approx(10.0) and whole.y[-1] == pytest.approx(1.5)
 
 
+def test_a_metric_ends_with_a_divergence(value):
+    # The last evaluation before it is finite; what follows is none the less undefined.
+    options = {"metric": "accuracy", "split": "test"}
+    losses = [*LOSSES[:20], math.nan]
+    curve = value("metric_curve", losses, True, {"evals": evals()[:2]}, **options)
+    assert np.isnan(curve.at(np.array([25.0, 60.0]))).tolist() == [False, True]
+
+
 def evals(metric="accuracy"):
     return [
         (step, step / 10, "test", metric, v, 0.1 * step)
@@ -224,6 +232,11 @@ def test_seconds_that_cannot_be_compared(bench, second, message):
     found = bench.verdict(ratio=rule)
     assert found.verdict == "not tested" and "not comparable" in found.reason
     assert message in found.reason
+    curves = {
+        "a": spec("loss_curve", x="seconds"),
+        "b": {**spec("loss_curve", "b", x="seconds"), "experiment": "f"},
+    }
+    assert message in bench.verdict(throughout=curves).reason
     losses = {**rule, "a": spec("final_loss"), "b": {**spec("final_loss", "b"), "experiment": "f"}}
     assert bench.verdict(ratio=losses).verdict == "reproduced"  # losses compare all the same
 
