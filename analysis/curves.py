@@ -48,16 +48,49 @@ def side_by_side(
     Returns:
         The steps that every run reached that has not diverged, in order.
     """
-    # An evaluation may be written twice at the last step; both say the same.
-    rows = frame.drop_duplicates(["seed", "step"], keep="last")
-    table = rows.pivot(index="seed", columns="step", values=column).reindex(seeds)
-    there = rows.assign(there=True).pivot(index="seed", columns="step", values="there")
-    there = there.reindex(seeds).notna()
+    steps, values, there = _grid(frame, column, seeds)
     alive = [seed not in diverged for seed in seeds]
-    steps = there.columns[there[alive].all(axis=0)]
-    values = table[steps].to_numpy(dtype=float)
+    kept = there[alive].all(axis=0)
     values = np.where(np.isfinite(values), values, np.inf)
-    return Runs(list(seeds), steps.to_numpy(dtype=int), values)
+    return Runs(list(seeds), steps[kept], values[:, kept])
+
+
+def median_over_seeds(
+    frame: pd.DataFrame, column: str, steps: np.ndarray, seeds: Sequence[int]
+) -> np.ndarray:
+    """Median of a column at each of `steps` over the runs that reached it, shape (num_steps,).
+
+    Args:
+        frame: one method's rows with `seed`, `step` and `column`.
+        steps: steps of the frame, such as those of `side_by_side`.
+        seeds: whose runs.
+    """
+    every, values, _ = _grid(frame, column, seeds)
+    # Ordered with nan last, so that the middle of those that are there can be looked up.
+    ordered = np.sort(values[:, np.searchsorted(every, steps)], axis=0)
+    count = (~np.isnan(ordered)).sum(axis=0)
+    middle = np.maximum(count - 1, 0)
+    columns = np.arange(len(steps))
+    return (ordered[middle // 2, columns] + ordered[(middle + 1) // 2, columns]) / 2
+
+
+def _grid(
+    frame: pd.DataFrame, column: str, seeds: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All steps, the column as an array of seeds by steps (nan: none), and where there is a row.
+
+    An evaluation may be written twice at the last step: the later row counts.
+    """
+    place = {seed: index for index, seed in enumerate(seeds)}
+    row = frame["seed"].map(place).to_numpy(dtype=float)
+    known = ~np.isnan(row)
+    every, at = np.unique(frame["step"].to_numpy()[known], return_inverse=True)
+    values = np.full((len(seeds), len(every)), np.nan)
+    there = np.zeros(values.shape, dtype=bool)
+    index = (row[known].astype(int), at)
+    values[index] = frame[column].to_numpy(dtype=float)[known]
+    there[index] = True
+    return every, values, there
 
 
 def diverged_seeds(experiment: Experiment, case: str, method: str) -> set[int]:

@@ -101,9 +101,8 @@ def line(method: str) -> dict[str, Any]:
         look = LOOKS[name]
         return {"color": look.color, "linestyle": look.linestyle, "label": label or look.label}
     number = zlib.crc32(name.encode())
-    bases = [base for base in (*LOOKS, *ALIASES) if name.startswith(f"{base}_")]
-    if bases:
-        base = max(bases, key=len)
+    base = _base(name)
+    if base:
         look, suffix = line(base), name[len(base) + 1 :].replace("_", " ")
         dashes = _DASHES[number % len(_DASHES)]
         return {**look, "linestyle": dashes, "label": f"{look['label']}, {suffix}"}
@@ -135,11 +134,19 @@ def lines(
         taken: set[tuple[str, Any]] = set()
         drawn = {}
         for method in [*known, *(m for m in methods if m not in known)]:
-            look = _untaken(line(method), taken)
+            base = _base(method) if method not in known else ""
+            look = line(method) | ({"linestyle": line(base)["linestyle"]} if base else {})
+            look = _untaken(look, taken)
             taken.add((look["color"], look["linestyle"]))
             drawn[method] = look
     names = {method: labels.get(method) or line(method)["label"] for method in methods}
     return {method: {**drawn[method], "label": names[method]} for method in methods}
+
+
+def _base(name: str) -> str:
+    """The optimizer that a name is a variant of; empty if it is of none."""
+    bases = [base for base in (*LOOKS, *ALIASES) if name.startswith(f"{base}_")]
+    return max(bases, key=len, default="")
 
 
 def _untaken(look: dict[str, Any], taken: set[tuple[str, Any]]) -> dict[str, Any]:

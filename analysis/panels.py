@@ -155,21 +155,23 @@ def _curves(
             continue
         curve = transformed[method]
         kept = measures.thinned(len(curve.steps), MAX_POINTS)
-        points = curves.band(curve._replace(steps=curve.steps[kept], values=curve.values[:, kept]))
-        if len(curve.seeds) == 1:
-            points[["low", "high"]] = np.nan
+        steps = curve.steps[kept]
+        value, low, high = measures.bootstrap_interval(curve.values[:, kept])
         own = frame[frame["method"] == method]
         per_epoch = float(runs.loc[runs["method"] == method, "steps_per_epoch"].iloc[0])
         diverged = curves.diverged_seeds(experiment, panel.case, method) & set(curve.seeds)
-        parts.append(points.assign(
-            panel=number, experiment=panel.experiment, case=panel.case, y=panel.y,
-            transform=_transform(panel), method=method,
-            tuned=curves.tuned(experiment, panel.case, method),
-            num_runs=len(curve.seeds), num_diverged=len(diverged),
-            smoothed_steps=_width(panel, len(curve.steps)),
-            epoch=points["step"] / per_epoch, note="",
-            seconds=points["step"].map(own.groupby("step")["train_seconds"].median()),
-        )[COLUMNS])  # fmt: skip
+        one = len(curve.seeds) == 1
+        parts.append(pd.DataFrame({
+            "panel": number, "experiment": panel.experiment, "case": panel.case, "y": panel.y,
+            "transform": _transform(panel), "method": method,
+            "tuned": curves.tuned(experiment, panel.case, method),
+            "num_runs": len(curve.seeds), "num_diverged": len(diverged),
+            "smoothed_steps": _width(panel, len(curve.steps)),
+            "step": steps.astype(float), "epoch": steps / per_epoch,
+            "seconds": curves.median_over_seeds(own, "train_seconds", steps, curve.seeds),
+            "value": value, "low": np.nan if one else low, "high": np.nan if one else high,
+            "note": "",
+        }))  # fmt: skip
     return pd.concat(parts, ignore_index=True)
 
 

@@ -273,7 +273,7 @@ def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
     # `pq.read_table` would set up a scan of a whole data set for each of these small files.
     with pq.ParquetFile(path) as file:
         there = [name for name in schema.names if name in file.schema_arrow.names]
-        part = file.read(columns=there)
+        part = file.read(columns=there, use_threads=False)
     columns = [
         part[field.name].cast(field.type)
         if field.name in there
