@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from analysis.ledger.leaves import LEAVES, Decision, Spec
 from analysis.ledger.rules import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, joint
 from analysis.ledger.samples import Evidence, NotTested
@@ -51,7 +49,7 @@ def _parts(spec: Spec, sources: Sources) -> tuple[list[Finding], list[str], Evid
             continue
         found.append(finding)
         evidence |= more
-        words.append(f"{part['what']}: {finding.verdict} ({shown(finding)})")
+        words.append(f"{part['what']}: {finding.verdict} ({finding.text})")
     if not found:
         raise NotTested("; ".join(absent))
     return found, words, evidence, absent
@@ -85,21 +83,6 @@ def _of_parts(verdict: str, found: list[Finding], words: list[str], absent: list
     what = f"parts of {len(found) + len(absent)} that hold"
     detail = "; ".join([*words, *absent])
     return Finding(verdict, what, held, n=min(finding.n for finding in found), detail=detail)
-
-
-def shown(finding: Finding) -> str:
-    """A finding's number with its interval, in words."""
-    if np.isnan(finding.center):
-        return finding.what
-    text = f"{finding.what} {_digits(finding.center)}"
-    if np.isnan(finding.low) or finding.low == finding.high == finding.center:
-        return text
-    return f"{text} [{_digits(finding.low)}, {_digits(finding.high)}]"
-
-
-def _digits(value: float) -> str:
-    # Counts are exact, everything else is told to three digits.
-    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.3g}"
 
 
 _DECIDE: Mapping[str, Callable[[Spec, Sources], Decision]] = {

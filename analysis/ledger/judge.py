@@ -12,8 +12,8 @@ import yaml
 
 from analysis.ledger import claims as claims_module
 from analysis.ledger.claims import Claim, Judged
-from analysis.ledger.decide import decide, shown
-from analysis.ledger.rules import NOT_REPRODUCED, NOT_TESTED, Finding
+from analysis.ledger.decide import decide
+from analysis.ledger.rules import NOT_REPRODUCED, NOT_TESTED, shown
 from analysis.ledger.samples import Evidence, NotTested
 from analysis.ledger.sources import Sources
 from analysis.load import PLANS, MissingRecordsError, Records
@@ -68,7 +68,7 @@ class Verdict:
         """Our number with its interval, in words; empty where nothing was tested."""
         if self.verdict == NOT_TESTED:
             return ""
-        return shown(Finding(self.verdict, self.what, self.center, self.low, self.high))
+        return shown(self.what, self.center, self.low, self.high)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; numbers that are not finite are null."""

@@ -218,7 +218,7 @@ def _order(spec: Spec, sources: Sources) -> Decision:
         a, b = aligned(best, worst)
         found.append(rules.better(a.worst(direction), b.worst(direction), direction))
         evidence |= _evidence(a, b)
-        words.append(f"{best.name} before {worst.name}: {found[-1].verdict}")
+        words.append(f"{best.name} before {worst.name}: {found[-1].verdict} ({found[-1].text})")
     evidence.check()
     means = ", ".join(f"{s.name} {np.mean(s.worst(direction)):.4g}" for s in samples)
     held = sum(finding.verdict == REPRODUCED for finding in found)

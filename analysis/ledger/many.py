@@ -17,6 +17,7 @@ from analysis.ledger.rules import (
     difference,
     equal,
     finding_of,
+    shown,
 )
 from analysis.ledger.samples import NotTested
 
@@ -83,5 +84,5 @@ def throughout(
         overall = difference(a.mean(axis=1), b.mean(axis=1), direction)
     detail = f"{word} at {sum(held)} of {len(held)} points ({share:.0%} asked for)"
     if math.isfinite(float(overall.center)):
-        detail += f"; mean difference {float(overall.center):.3g}"
+        detail += f"; {shown('mean difference', *map(float, overall))}"
     return Finding(verdict, "share of the axis", found, n=len(a), detail=detail)

@@ -77,7 +77,7 @@ def _section(paper: str, verdicts: Sequence[Verdict]) -> str:
             f"{v.claim} ({v.place})" if v.headline else "",
             published(v) if v.headline else "",
             v.ours or "–",
-            str(v.n or "–"),
+            counted(v),
             where(v) or "–",
             v.reading or "–",
             worded(v),
@@ -107,6 +107,12 @@ def published(verdict: Verdict) -> str:
     return str(value)
 
 
+def counted(verdict: Verdict) -> str:
+    """Seeds or cases, and the training runs behind them."""
+    runs = f" ({verdict.num_runs} runs)" if verdict.num_runs else ""
+    return f"{verdict.n}{runs}" if verdict.n else "–"
+
+
 def where(verdict: Verdict) -> str:
     """Scale and data of the evidence, with the stand-in."""
     text = ", ".join(filter(None, [verdict.scale, verdict.data]))
@@ -118,7 +124,7 @@ def _evidence(verdict: Verdict) -> str:
     sources = [f"experiment `{name}`" for name in verdict.experiments]
     sources += [f"measurement `{name}`" for name in verdict.measurements]
     told = [
-        f"Rule: {verdict.rule}." if verdict.headline else "",
+        _sentence(f"Rule: {verdict.rule}") if verdict.headline else "",
         f"{_sentence(verdict.detail)}" if verdict.detail else "",
         f"From {', '.join(sources)}" + (f", {verdict.num_runs} runs." if verdict.num_runs else "."),
         *map(_sentence, verdict.remarks),

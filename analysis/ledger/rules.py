@@ -43,6 +43,26 @@ class Finding:
     detail: str = ""
     strong: bool = False
 
+    @property
+    def text(self) -> str:
+        """The number with its interval, in words."""
+        return shown(self.what, self.center, self.low, self.high)
+
+
+def shown(what: str, center: float, low: float, high: float) -> str:
+    """A number with its interval, in words; only `what` where there is no number."""
+    if math.isnan(center):
+        return what
+    text = f"{what} {_digits(center)}"
+    if math.isnan(low) or low == high == center:
+        return text
+    return f"{text} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(value: float) -> str:
+    # Counts are exact, everything else is told to three digits.
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.3g}"
+
 
 def finding_of(
     verdict: str, what: str, interval, n: int, detail: str = "", strong=False

@@ -61,7 +61,7 @@ def test_summary_counts_the_headlines(bench, written):
 def test_every_entry_has_its_row(bench, written):
     lines = page(verdicts_of(bench, written)).splitlines()
     assert any(
-        line.startswith("| G01 | what G01 says (Fig. 1) | 1 \\| 2 | difference 1 | 3 |")
+        line.startswith("| G01 | what G01 says (Fig. 1) | 1 \\| 2 | difference 1 | 3 (6 runs) |")
         and line.endswith("| reproduced |")
         for line in lines
     )
