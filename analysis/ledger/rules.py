@@ -61,7 +61,8 @@ def shown(what: str, center: float, low: float, high: float) -> str:
 
 def _digits(value: float) -> str:
     # Counts are exact, everything else is told to three digits.
-    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.3g}"
+    whole = float(value).is_integer() and abs(value) < 1e9
+    return f"{value:,.0f}" if whole else f"{value:.3g}"
 
 
 def finding_of(

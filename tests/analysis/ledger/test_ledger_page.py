@@ -11,6 +11,7 @@ from analysis.ledger.__main__ import main
 from analysis.ledger.claims import read_claim
 from analysis.ledger.judge import Judged, judge_all
 from analysis.ledger.page import page, summary_rows
+from analysis.ledger.rules import shown
 from analysis.load import Records
 
 FROM = {"experiment": "e", "case": "c", "take": "final_loss"}
@@ -139,3 +140,10 @@ def test_command_names_a_claim_without_a_rule(command, tmp_path, capsys):
     path.write_text(yaml.safe_dump([claim("G01", {"reading": "printed"})]))
     assert main(command) == 2
     assert "claim G01, judged 1: exactly one rule is needed" in capsys.readouterr().err
+
+
+def test_numbers_are_told_briefly_and_counts_exactly():
+    nan = float("nan")
+    assert shown("count", 2_923_162, nan, nan) == "count 2,923,162"
+    assert shown("ratio", 1.23456, 1.0, float("inf")) == "ratio 1.23 [1, inf]"
+    assert shown("parts", nan, nan, nan) == "parts"
