@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("kradagrad_damping",)
 TITLE = "KrADagrad paper, section 4: damping"
+CASE = "mnist"
 DAMPINGS = {"d0": "0", "d1e4": "1e-4", "d1e2": "1e-2"}
 NAMES = {"kradagrad_star": "KrADagrad*", "kradagrad": "KrADagrad"}
 LABELS = {
@@ -22,13 +23,17 @@ LABELS = {
     for method, name in NAMES.items()
     for key, value in DAMPINGS.items()
 }
-# One step of 250: smoothing would take away what is looked at.
+# Single steps: smoothing would take away what is looked at.
 PANELS = tuple(
     Panel(
-        *EXPERIMENTS, "mnist", methods=[f"{method}_{key}" for key in DAMPINGS], smooth=0.004,
-        title=name,
+        *EXPERIMENTS, CASE, methods=[f"{method}_{key}" for key in DAMPINGS], title=title,
+        transform=transform, smooth=smooth, ylabel=None if transform is None else "loss − undamped",
     )
     for method, name in NAMES.items()
+    for title, transform, smooth in (
+        (f"{name}: single steps", None, 0.004),
+        (f"{name}: minus undamped", ("minus", f"{method}_d0"), 0.02),
+    )
 )  # fmt: skip
 
 
@@ -49,5 +54,14 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         data,
         title=TITLE,
         labels=LABELS,
-        sentences=["One rate, .01, for all."],
+        sentences=["One rate, .01, for all.", _noise(records)],
     )
+
+
+def _noise(records: Records) -> str:
+    """A sentence with the standard deviation of step-to-step changes, the mean over seeds."""
+    steps = records.experiment(*EXPERIMENTS).steps(CASE, ("step", "loss"))
+    changes = steps.sort_values("step").groupby(["method", "seed"])["loss"].diff()
+    noise = changes.groupby([steps["method"], steps["seed"]]).std().groupby("method").mean()
+    found = [f"{LABELS[method]}: {noise[method]:.3g}" for method in LABELS if method in noise]
+    return f"Standard deviation of a step's change of the loss: {'; '.join(found)}."
