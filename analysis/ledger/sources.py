@@ -101,7 +101,9 @@ class Sources:
         if experiment not in self._runs:
             grouped: dict[tuple[str, str], list[Run]] = {}
             for row in found.runs().to_dict("records"):
-                grouped.setdefault((row["case"], row["method"]), []).append(Run(row))
+                # In a frame of several tasks, what a run's own manifest lacks is nan.
+                facts = {key: value for key, value in row.items() if value == value}
+                grouped.setdefault((row["case"], row["method"]), []).append(Run(facts))
             self._runs[experiment] = grouped
         runs = sorted(self._runs[experiment].get((case, method), ()), key=lambda run: run.seed)
         final = found.final

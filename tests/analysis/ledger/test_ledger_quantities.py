@@ -132,6 +132,18 @@ def test_condition_numbers_in_a_span(value):
         value("condition", more=more, kind="nothing")
 
 
+def test_a_fact_that_only_another_task_has_is_not_a_number(bench, make):
+    bench.runs("e", {"a": [1.0] * 3})
+    final = [("c", "a", s, "quadratic", "a", "finished") for s in range(3)]
+    make.run(bench.root, "other", "b", make.run_id("d", "b", 0), task_facts={"optimum": 1.0})
+    make.experiment(bench.root, "e", [*final, ("d", "b", 0, "other", "b", "finished")])
+    for seed in range(3):
+        run_dir = bench.root / "quadratic" / "a"
+        (run_dir / f"e-c-a-{seed}").rename(run_dir / make.run_id("c", "a", seed))
+    with pytest.raises(NotTested, match=r"has no number task_facts\.optimum"):
+        sample(bench, spec("fact", key="task_facts.optimum"))
+
+
 # ---------------------------------------------------------------- measurements, derived quantities
 
 
