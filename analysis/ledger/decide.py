@@ -80,7 +80,7 @@ def _of_parts(verdict: str, found: list[Finding], words: list[str], absent: list
         one = found[0]
         return Finding(verdict, one.what, one.center, one.low, one.high, one.n, one.detail)
     held = sum(finding.verdict == REPRODUCED for finding in found)
-    what = f"parts of {len(found) + len(absent)} that hold"
+    what = f"of {len(found) + len(absent)} parts hold"
     detail = "; ".join([*words, *absent])
     return Finding(verdict, what, held, n=min(finding.n for finding in found), detail=detail)
 

@@ -224,7 +224,9 @@ def _order(spec: Spec, sources: Sources) -> Decision:
     held = sum(finding.verdict == REPRODUCED for finding in found)
     detail = f"means {means}; " + "; ".join(words)
     n = min(finding.n for finding in found)
-    return Finding(joint(found), "pairs in order", held, n=n, detail=detail), evidence
+    return Finding(
+        joint(found), f"of {len(found)} pairs in order", held, n=n, detail=detail
+    ), evidence
 
 
 LEAVES: Mapping[str, Callable[[Spec, Sources], Decision]] = {

@@ -125,7 +125,7 @@ def _evidence(verdict: Verdict) -> str:
     sources += [f"measurement `{name}`" for name in verdict.measurements]
     told = [
         _sentence(f"Rule: {verdict.rule}") if verdict.headline else "",
-        f"{_sentence(verdict.detail)}" if verdict.detail else "",
+        _sentence(f"Found: {verdict.detail}") if verdict.detail else "",
         f"From {', '.join(sources)}" + (f", {verdict.num_runs} runs." if verdict.num_runs else "."),
         *map(_sentence, verdict.remarks),
         *map(_sentence, verdict.notes),
@@ -170,7 +170,7 @@ def _contradiction(verdict: Verdict) -> str:
         _sentence(verdict.claim),
         f"Published: {published(verdict)}." if verdict.published is not None else "",
         f"Ours: {verdict.ours} (n = {verdict.n}; {where(verdict)}), {worded(verdict)}.",
-        _sentence(verdict.detail) if verdict.detail else "",
+        _sentence(f"Found: {verdict.detail}") if verdict.detail else "",
         *map(_sentence, verdict.notes),
     ]
     label = f"- **{verdict.id}** ({verdict.paper}, {verdict.place}{reading}): "

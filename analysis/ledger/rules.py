@@ -27,7 +27,7 @@ class Finding:
 
     Attributes:
         verdict: one of `VERDICTS`.
-        what: what `center` is: "difference", "ratio", "largest error", ...
+        what: what `center` is: "difference", "ratio", "largest error", or "of 3 parts hold".
         center, low, high: our number and its interval; nan where a rule has none.
         n: seeds, or cases.
         detail: the rest of the evidence, in words.
@@ -53,7 +53,7 @@ def shown(what: str, center: float, low: float, high: float) -> str:
     """A number with its interval, in words; only `what` where there is no number."""
     if math.isnan(center):
         return what
-    text = f"{what} {_digits(center)}"
+    text = f"{_digits(center)} {what}" if what.startswith("of ") else f"{what} {_digits(center)}"
     if math.isnan(low) or low == high == center:
         return text
     return f"{text} [{_digits(low)}, {_digits(high)}]"
