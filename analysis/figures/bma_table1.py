@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from analysis.load import Records
 
 EXPERIMENTS = ()
-MEASUREMENTS = ("bma_counts", "bma_architectures")
+MEASUREMENTS = ("bma_counts",)
 TITLE = "AdaGrad-BMA paper, Tables 1 and 2"
 # What can be read in the text of the tables; Table 3 belongs to another number of convolutions.
 PRINTED = {
@@ -46,16 +46,11 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
 
 
 def _about_counts(records: Records) -> str:
-    from analysis.frames import MissingRecordsError
-
-    try:
-        rows = records.measurement("bma_architectures")
-    except MissingRecordsError as error:
-        return f"Not shown, which architectures fit Table 3: {error}."
-    fits = rows[rows["value"] == 1]
+    rows = records.measurement("bma_counts")
+    rows = rows[rows["case"] == "architecture"]
     found = ", ".join(
         f"{int(row['num_convs'])} convolutions and {int(row['num_pools'])} poolings"
-        for row in fits.to_dict("records")
+        for row in rows[rows["fits"].astype(bool)].to_dict("records")
     )
     return (
         f"Of {len(rows)} plain networks of 32 channels, the parameters of the paper's Table 3 are "

@@ -27,7 +27,7 @@ from tasks.models.tanh_cnn import TanhCNN
 
 NUM_IMAGES = 2000
 MEAN, STD = 0.1307, 0.3081  # of the training images, as in conf/task/mnist_cnn_small.yaml
-INITIAL_SEEDS, TRAINED_SEEDS = range(5), range(3)
+NUM_DRAWS = 5  # of the initial weights
 TRAINING = {"steps": 150, "batch_size": 64, "lr": 0.1}
 
 NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -53,7 +53,7 @@ PUBLISHED = {"layer": 0.1036, "unit": 0.1024, "group": 0.0998}
 def initial() -> list[dict[str, object]]:
     """Errors at five draws of initial weights; rows as in `errors`."""
     pixels, labels = training_images()
-    return [row for seed in INITIAL_SEEDS
+    return [row for seed in range(NUM_DRAWS)
             for row in errors(small_model(seed), pixels, labels, seed, "initial")]  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def trained() -> list[dict[str, object]]:
     """
     pixels, labels = training_images()
     rows = []
-    for seed in TRAINED_SEEDS:
+    for seed in range(NUM_DRAWS):
         model = small_model(seed)
         eigenvalues = train(model, pixels, labels, seed)
         share = float((eigenvalues < 1e-3).double().mean())
