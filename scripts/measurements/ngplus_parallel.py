@@ -37,9 +37,11 @@ def data_parallel() -> list[dict[str, object]]:
     """
     alone = {form: train(form, 0, 1)[0] for form in ("samples", "minibatch")}
     rows: list[dict[str, object]] = []
+    # One process imports torch, and all others are its copies: seconds less than a start of each.
+    mp.get_context("forkserver").set_forkserver_preload([__name__])
     for world in WORLDS:
         with tempfile.TemporaryDirectory() as folder:
-            mp.spawn(work, args=(world, folder), nprocs=world)
+            mp.start_processes(work, args=(world, folder), nprocs=world, start_method="forkserver")
             for form, (weights, L) in alone.items():
                 for rank in range(world):
                     found = torch.load(Path(folder) / f"{form}-{rank}", weights_only=True)
