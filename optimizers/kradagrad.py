@@ -113,7 +113,9 @@ class KrADagrad(InverseFactorOptimizer):
             the gradient, is taken.
         start_rule: momentum before it: "same" or "aliased" (the authors' KrADagrad* and Shampoo).
         exponent: of all factors; > 0; None for 1/2.
-        root_method: "eigh", or "coupled_newton", where `floor` has no effect.
+        root_method: "eigh"; "coupled_newton", where `floor` has no effect; or
+            "coupled_newton_authors", where `floor` is a ridge, as a share of the largest
+            eigenvalue, `damping` has no effect, and a root is taken as it comes.
         block_size: largest dimension of a block; >= 1.
         merge_dims: multiply consecutive dimensions while the product is at most block_size.
         graft: whose norm a tensor's update takes: "none", "sgd", "adagrad" or "adam".

@@ -68,7 +68,9 @@ class KrADagradStar(InverseFactorOptimizer):
             when update_freq divides the step (the authors').
         exponent: of all factors; > 0; None for 1/(2k).
         ons: 1/k for 1/(2k), the "online Newton step" of the authors' code.
-        root_method: "eigh", or "coupled_newton", where `floor` has no effect.
+        root_method: "eigh"; "coupled_newton", where `floor` has no effect; or
+            "coupled_newton_authors", where `floor` is a ridge, as a share of the largest
+            eigenvalue, `damping` has no effect, and a root is taken as it comes.
         block_size: largest dimension of a block; >= 1.
         merge_dims: multiply consecutive dimensions while the product is at most block_size.
         graft: whose norm a tensor's update takes: "none", "sgd", "adagrad" or "adam".

@@ -59,7 +59,9 @@ class Shampoo(KroneckerOptimizer):
         root_schedule: from_start, as above; multiples: at the steps that update_freq divides, and
             identities before.
         exponent: of P_i, as a positive number, in place of 1/(2k).
-        root_method: eigh, or coupled_newton, where `floor` has no effect.
+        root_method: "eigh"; "coupled_newton", where `floor` has no effect; or
+            "coupled_newton_authors", where `floor` is a ridge, as a share of the largest
+            eigenvalue, `damping` has no effect, and a root is taken as it comes.
         block_size: longest side of a block; >= 1.
         merge_dims: multiply neighbouring dimensions while the product is at most `block_size`.
         graft: none; sgd, the gradient's norm; adagrad; adam (betas (0, graft_beta2)).

@@ -59,9 +59,9 @@ def check_kronecker_options(options: dict[str, Any]) -> None:
         dtype_name(options[name], name, dtypes)
     exponent = options["exponent"]
     require_number(exponent, "exponent", ends="()", optional=True)
-    if options["root_method"] == "coupled_newton" and exponent is not None:
+    if options["root_method"].startswith("coupled_newton") and exponent is not None:
         whole = math.isfinite(1 / exponent) and abs(1 / exponent - round(1 / exponent)) < 1e-9
-        require(whole, "exponent", "1/p with an integer p for coupled_newton", exponent)
+        require(whole, "exponent", f"1/p with an integer p for {options['root_method']}", exponent)
     for name in ("initial_scale", "floor", "graft_eps"):
         require_number(options[name], name)
     require_number(options["graft_beta2"], "graft_beta2", 0, 1, "()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -150,8 +151,14 @@ def _by_coupled_newton(factors: Tensor, exponent: float, damping: float, floor: 
     return power_by_coupled_newton(factors, exponent, damping=damping)
 
 
-# (factors, signed exponent, damping, floor) -> powers; the second has no use for a floor.
+def _by_authors_newton(factors: Tensor, exponent: float, damping: float, floor: float) -> Power:
+    """Coupled Newton as in Shampoo's published code: a ridge in the place of damping, no check."""
+    return power_by_coupled_newton(factors, exponent, ridge=floor, max_error=math.inf, retry=False)
+
+
+# (factors, signed exponent, damping, floor) -> powers.
 ROOT_METHODS: dict[str, Callable[[Tensor, float, float, float], Power]] = {
     "eigh": _by_eigh,
     "coupled_newton": _by_coupled_newton,
+    "coupled_newton_authors": _by_authors_newton,
 }

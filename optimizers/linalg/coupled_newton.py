@@ -23,6 +23,7 @@ def power_by_coupled_newton(
     ridge: float = 0.0,
     tolerance: float = 1e-6,
     max_iterations: int = 100,
+    max_error: float = MAX_ERROR,
     retry: bool = True,
     dtype: torch.dtype | None = None,
     out_dtype: torch.dtype | None = None,
@@ -35,9 +36,9 @@ def power_by_coupled_newton(
         inverse root.
     Stops when the largest |M - I| is below the tolerance or grows by a fifth. That M is near I does
     not show the error of X, which in float32 is 1e-3 of X at a condition number of 1e6 and 0.6 at
-    1e10: see `residual`. A root whose |M - I| stays above 0.1 is sought again in float64. About
-    4 + 0.75 log2(condition number) iterations of 2 + log2(p) products: on a CPU several times the
-    cost of `power_by_eigh`.
+    1e10: see `residual`. A root whose |M - I| stays above `max_error` is sought again in float64.
+    About 4 + 0.75 log2(condition number) iterations of 2 + log2(p) products: on a CPU several times
+    the cost of `power_by_eigh`.
 
     Args:
         matrix: A, shape (..., n, n), real.
@@ -46,6 +47,7 @@ def power_by_coupled_newton(
         ridge: the same as a share of the largest eigenvalue; >= 0.
         tolerance: largest |M - I| that ends the iteration.
         max_iterations: for each matrix.
+        max_error: largest |M - I| of a root that has not failed; infinite: take it as it comes.
         retry: whether to do in float64 what failed in a narrower dtype.
         dtype: working dtype, float32 or float64; None: the matrix's, float32 if that is narrower.
         out_dtype: dtype of the result; None: the matrix's.
@@ -63,7 +65,7 @@ def power_by_coupled_newton(
         if exponent > 0:
             X = torch.linalg.matrix_power(X, degree - 1) @ S
         eigenvalues = S.new_empty(*shape, 0)
-        return Power(X.reshape(matrix.shape), eigenvalues, (error > MAX_ERROR).reshape(shape), 0)
+        return Power(X.reshape(matrix.shape), eigenvalues, (error > max_error).reshape(shape), 0)
 
     return solve_guarded(solve, matrix, damping, dtype=dtype, out_dtype=out_dtype, retry=retry)
 

@@ -117,6 +117,38 @@ def test_coupled_newton_finds_the_roots_of_the_decomposition(update_freq):
     assert_near(ours, theirs, 1e-5)
 
 
+def test_coupled_newton_of_the_authors_is_that_of_a_ridge_on_well_conditioned_statistics():
+    options = {"lr": 0.1, "block_size": 4, "update_freq": 1, "initial_scale": 1.0, **FLOAT64}
+    # Ridge and damping are both far below the identity that the statistics start from.
+    ours, theirs = against_reference(
+        root_method="coupled_newton_authors", floor=1e-12, damping=1e-12, **options
+    )
+    assert_near(ours, theirs, 1e-5)
+
+
+def test_coupled_newton_of_the_authors_takes_a_root_that_failed_as_it_comes():
+    """Statistics beyond float32's precision: checked roots stay identities, theirs do not."""
+    moved = {}
+    for method in ("coupled_newton", "coupled_newton_authors"):
+        params = parameters(shapes=[(8, 8)], dtype=torch.float32)
+        optimizer = Shampoo(
+            params, lr=1.0, momentum=0.0, update_freq=1, block_size=8, damping=1e-8, floor=1e-8,
+            root_method=method,
+        )  # fmt: skip
+        # An indefinite factor, as round-off makes one of an ill-conditioned Gram matrix.
+        grads = gradients([(8, 8)], 1)
+        run(optimizer, params, [[g.float() for g in step] for step in grads])
+        state = next(s for s in optimizer.state.values() if "factor_0" in s)
+        factor = state["factor_0"]
+        values = torch.tensor([1e10, 1, 1, 1, 1, 1, 1, -1e3])
+        factor.copy_(torch.diag_embed(values).expand_as(factor))
+        before = state["root_0"].clone()
+        params[0].grad = torch.zeros_like(params[0])
+        optimizer.step()
+        moved[method] = not torch.equal(state["root_0"], before)
+    assert moved == {"coupled_newton": False, "coupled_newton_authors": True}
+
+
 def test_identity_statistics_make_it_sgd_with_momentum():
     # S = s I with s far above all Gram matrices: every root is s^(-1/2k), their product s^(-1/2).
     scale = 1e16
