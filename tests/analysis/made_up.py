@@ -79,11 +79,9 @@ class MadeUp:
         })  # fmt: skip
         return plan
 
-    def measurement(self, name: str, made: dict[str, Any]) -> None:
+    def measurement(self, name: str) -> None:
         """Write a measurement: the shipped one, or the rows that its own function computes.
 
-        Args:
-            made: the measurements of the project by name.
         Raises:
             LookupError: for timings that are not shipped.
         """
@@ -93,11 +91,13 @@ class MadeUp:
             return
         kept = measurements.path_of(self.cache, name)
         if not kept.is_file():
-            if made[name].kind != "exact":
-                raise LookupError(f"the {made[name].kind} measurement {name} is not shipped yet")
-            from scripts.measure import measure
+            # Imported where it is needed: it brings torch and every measurement along.
+            from scripts.measure import all_measurements, measure
 
-            rows, facts = measure(made[name])
+            made = all_measurements()[name]
+            if made.kind != "exact":
+                raise LookupError(f"the {made.kind} measurement {name} is not shipped yet")
+            rows, facts = measure(made)
             measurements.write(self.cache, name, "exact", rows, {**facts, "command": "made up"})
         shutil.copy(kept, self._made(self.root / "measurements"))
 

@@ -46,20 +46,13 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured():
-    from scripts.measure import all_measurements
-
-    return all_measurements()
-
-
-@pytest.fixture(scope="module")
 def whole_tables():
     """The tables of figures from whole records, as they are made."""
     return {}
 
 
 @pytest.fixture
-def made_up(cache, tmp_path, measured):
+def made_up(cache, tmp_path):
     """Writes what a figure is drawn from into a folder of its own; returns the records."""
 
     def write(name: str, without: str = "", **options) -> Records:
@@ -72,7 +65,7 @@ def made_up(cache, tmp_path, measured):
         for measurement in measurements_of(name):
             if measurement != without:
                 try:
-                    world.measurement(measurement, measured)
+                    world.measurement(measurement)
                 except (LookupError, DataError) as error:
                     pytest.skip(str(error))
         return Records([root])

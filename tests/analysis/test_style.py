@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import matplotlib
 import pytest
 
@@ -38,6 +40,43 @@ def test_unknown_method_has_a_look_of_its_own():
         look["color"] != style.line("my_other_method")["color"]
     )
     assert look["color"] not in {known.color for known in style.LOOKS.values()}
+
+
+def test_a_variant_has_its_optimizers_colour_and_its_own_name():
+    look = style.line("ggt_hard_window_r50")
+    assert look["label"] == "GGT, hard window, r50"
+    assert look["color"] == style.line("ggt")["color"]
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ["sgd", "sgd_momentum", "sgd_grafting", "sgd_both", "adam", "my_own"],
+        ["diag", "adagrad", "adagrad_diag"],
+        [f"ggt_r{r}" for r in (10, 25, 50, 100, 200, 400, 800, 1600)],
+        [f"t{t}" for t in range(20)],
+        list(style.LOOKS),
+    ],
+)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_no_two_curves_of_a_figure_look_alike(methods, ordered):
+    looks = style.lines(methods, ordered=ordered)
+    assert list(looks) == methods
+    pairs = {(look["color"], str(look["linestyle"])) for look in looks.values()}
+    assert len(pairs) == len(methods)
+
+
+def test_a_known_optimizer_keeps_its_look_beside_variants():
+    looks = style.lines(["sgd_momentum", "sgd"], labels={"sgd_momentum": "heavy ball"})
+    assert looks["sgd"] == style.line("sgd")
+    assert looks["sgd_momentum"]["label"] == "heavy ball"
+    alone = style.lines(["sgd_momentum"])["sgd_momentum"]
+    assert alone["linestyle"] == style.line("sgd")["linestyle"]
+
+
+def test_every_optimizer_that_can_be_chosen_has_a_look():
+    names = {path.stem for path in (Path(__file__).parents[2] / "conf/optimizer").glob("*.yaml")}
+    assert names <= set(style.LOOKS)
 
 
 def test_settings_hold_inside_the_context_only():
