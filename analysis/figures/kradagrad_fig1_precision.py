@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from analysis import comparison
-from analysis.figures.kradagrad_fig1_crossed import cell_text
+from analysis import comparison, dots
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from analysis.load import Records
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 EXPERIMENTS = ("kradagrad_fig1_precision",)
 TITLE = "KrADagrad paper, Fig. 1, statistics and roots in 32 and 64 bits"
 CASE = "n128"
-COLUMNS = {
+VARIANTS = {
     "s32_r32": "both 32",
     "s32_r64": "roots 64",
     "s64_r32": "statistics 64",
@@ -26,12 +24,13 @@ COLUMNS = {
 ROWS = {
     "shampoo": "Shampoo, eigh",
     "shampoo_newton": "Shampoo, Newton",
-    "shampoo_eps": "Shampoo, eigh, eps 1e-4",
+    "shampoo_eps": "Shampoo, eigh,\neps 1e-4",
     "kradagrad_star": "KrADagrad*, eigh",
     "kradagrad_star_newton": "KrADagrad*, Newton",
     "kradagrad": "KrADagrad, eigh",
     "kradagrad_newton": "KrADagrad, Newton",
 }
+NAMES = {(row, variant): f"{row}_{variant}" for row in ROWS for variant in VARIANTS}
 
 
 def table(records: Records) -> pd.DataFrame:
@@ -46,20 +45,18 @@ def table(records: Records) -> pd.DataFrame:
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
     data = table(records) if data is None else data
-    found = {row["method"]: row for row in data.to_dict("records")}
-    lines = [
-        {"": label}
-        | {heading: cell_text(found.get(f"{name}_{key}")) for key, heading in COLUMNS.items()}
-        for name, label in ROWS.items()
-    ]
-    return comparison.table_figure(
-        pd.DataFrame(lines),
-        TITLE,
-        [
-            "Training loss over the last tenth of 250 steps: median over "
-            f"{data['num_runs'].max()} seeds, 95 % bootstrap interval; the rate that eight trials "
-            "chose. n = 128, condition 1e10, eps 1e-8 unless said; the authors' readings. Newton: "
-            "coupled iteration, positive roots by way of the inverse one. – : not run.",
+    return dots.draw(
+        data,
+        records.experiment(*EXPERIMENTS),
+        title=TITLE,
+        rows=ROWS,
+        variants=VARIANTS,
+        names=NAMES,
+        xlabel="training loss over the last tenth of 250 steps",
+        sentences=[
+            f"Median over {data['num_runs'].max()} seeds with its 95 % bootstrap interval, and the "
+            "rate that eight trials chose. n = 128, condition 1e10.",
+            "The authors' readings, eps 1e-8 unless said. Newton: coupled iteration, positive "
+            "roots by way of the inverse one; a root that it does not find stays the one before.",
         ],
-        [records.experiment(*EXPERIMENTS)],
     )
