@@ -164,6 +164,8 @@ def test_a_missing_run_is_said_with_the_command(name, made_up, whole_tables, num
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_sources_are_said_with_the_command(name, made_up):
     sources = [*experiments_of(name), *measurements_of(name)]
+    if not sources:
+        pytest.skip("drawn from whatever records there are")
     if len(sources) == 1:
         with pytest.raises(MissingRecordsError) as caught:
             drawn(name, made_up(name, without=sources[0]))
