@@ -45,9 +45,9 @@ def table(records: Records) -> pd.DataFrame:
         for y, (direction, _) in QUANTITIES.items():
             found = comparison.endpoints(experiment, CASE, y, direction=direction)
             found["name"] = found["method"].str.split("_").str[0]
-            found["lr"] = [_rate(experiment, method) for method in found["method"]]
             found = found[found["name"].isin(OPTIMIZERS)]
-            parts.append(found.assign(experiment=name, note=""))
+            rates = [_rate(experiment, method) for method in found["method"]]
+            parts.append(found.assign(lr=rates, experiment=name, note=""))
     if len(absent) == len(EXPERIMENTS):
         raise MissingRecordsError("; ".join(absent))
     return pd.concat(parts, ignore_index=True)
