@@ -78,8 +78,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
 def _value(records: Records, quantity: str, method: str) -> float:
     if quantity == "seconds":
         rows = records.measurement("kradagrad_root_times")
-        rows = rows[(rows["case"] == ROOTS[method]) & rows["size"].isna()]
-        return float(rows["value"].median())
+        return float(rows[rows["case"] == f"slope of {ROOTS[method]}"]["value"].median())
     rows = records.measurement(f"kradagrad_{'memory' if quantity == 'share' else quantity}")
     part = "share" if quantity == "share" else "slope"
     return float(rows[(rows["case"] == method) & (rows["part"] == part)]["value"].median())

@@ -64,8 +64,8 @@ def root_times() -> list[dict]:
     """Seconds of a root of an n x n float32 matrix of condition 1e4, and their slope in n.
 
     case "inverse" (exponent -1/4, Shampoo), "fourth" (1/4, KrADagrad*) or "square" (1/2,
-    KrADagrad), all by eigendecomposition. Rows with a size have seconds in `value`, the others the
-    slope of log seconds on log n, one a turn.
+    KrADagrad), all by eigendecomposition, with seconds in `value`; "slope of ...": the slope of log
+    seconds on log n, one a turn.
     """
     rows = []
     for case, exponent in (("inverse", -0.25), ("fourth", 0.25), ("square", 0.5)):
@@ -77,7 +77,7 @@ def root_times() -> list[dict]:
             rows.append({"case": case, "size": size, "seed": row["seed"], "value": row["value"]})
         for turn, pairs in turns.items():
             slope = kit.log_slope(*zip(*sorted(pairs), strict=True))
-            rows.append({"case": case, "size": None, "seed": turn, "value": slope})
+            rows.append({"case": f"slope of {case}", "size": None, "seed": turn, "value": slope})
     return rows
 
 
