@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis import captions, looks
+from analysis import captions
 from analysis.load import PLANS, MissingRecordsError
-from analysis.report import charts, evidence
+from analysis.report import evidence
+from analysis.report.charts import label
 from analysis.report.markup import (
     Raw,
     code,
@@ -22,7 +23,8 @@ from analysis.report.markup import (
     size,
     table,
     tag,
-)
+)  # fmt: skip
+from analysis.report.searches import search
 from runners.records import RecordsError
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def block(records: Records, name: str) -> Raw:
         parts = [
             _runs(experiment),
             _configuration(name),
-            _tuning(experiment),
+            search(experiment),
             _costs(experiment),
             _standings(experiment),
         ]
@@ -49,9 +51,23 @@ def block(records: Records, name: str) -> Raw:
     return tag("div", join([head, *parts]), id=anchor, class_="experiment")
 
 
-def label(method: str) -> str:
-    """A method's name as figures have it."""
-    return str(looks.line(method)["label"])
+def measurement(records: Records, name: str) -> Raw:
+    """One measurement: how and on what it was made; or why there is nothing of it."""
+    try:
+        facts = records.measurement(name).attrs
+    except RecordsError as error:
+        return tag("p", f"{error}", class_="gap")
+    hardware = facts.get("hardware") or {}
+    told = [
+        f"{facts.get('kind')}, {seconds(facts.get('seconds'))}",
+        f"{hardware.get('cpu')}, {hardware.get('cores')} cores",
+        f"{facts.get('num_threads')} thread" + ("s" if facts.get("num_threads") != 1 else ""),
+        f"torch {(facts.get('packages') or {}).get('torch')}",
+        f"commit {str(facts.get('commit'))[:10]}{' with changes' if facts.get('dirty') else ''}",
+    ]
+    made = join(["Made by ", code(facts.get("command", "")), f": {'; '.join(told)}."], "")
+    head = tag("h4", join(["Measurement ", code(name)], ""))
+    return tag("div", join([head, tag("p", made)]), id=f"exp-{name}", class_="experiment")
 
 
 # ---------------------------------------------------------------- runs and settings
@@ -125,68 +141,6 @@ def _overrides(values: Mapping[str, Any]) -> Raw:
         return yaml.safe_dump(value, default_flow_style=True, width=1000).split("\n")[0]
 
     return join((code(f"{key}={said(value)}") for key, value in values.items()), " ")
-
-
-# ---------------------------------------------------------------- search
-
-
-def _tuning(experiment: Experiment) -> Raw:
-    if not len(experiment.trials):
-        return Raw("")
-    parts: list[Any] = [_choice(experiment)]
-    took = evidence.search_seconds(experiment)
-    if math.isfinite(took):
-        parts.append(tag("p", f"All trials together took {seconds(took)} of one process."))
-    for case in experiment.cases():
-        parts.append(_search_charts(case, evidence.tunings(experiment, case)))
-    edges = int(experiment.choice["at_edge"].astype(bool).sum())
-    flag = f", {edges} at the edge of a grid" if edges else ""
-    return details(f"Tuning: {len(experiment.trials)} trials{flag}", join(parts))
-
-
-def _choice(experiment: Experiment) -> Raw:
-    rows = []
-    for row in experiment.choice.to_dict("records"):
-        values = ", ".join(f"{k} = {v}" for k, v in (row["values"] or {}).items())
-        edge = tag("strong", "edge of the grid") if row["at_edge"] else ""
-        rows.append(
-            [
-                row["case"],
-                label(row["method"]),
-                values,
-                number(row["score"]),
-                row["num_trials"],
-                edge,
-            ]
-        )
-    return table(["case", "method", "chosen", "score", "trials", ""], rows, numeric=(3, 4))
-
-
-def _search_charts(case: str, found: Iterable[evidence.Tuning]) -> Raw:
-    found = list(found)
-    parts = []
-    for key in dict.fromkeys(t.key for t in found):
-        lines = []
-        for t in found:
-            if t.key != key:
-                continue
-            at = t.xs.index(t.chosen) if t.chosen in t.xs else None
-            mark = None if at is None else (t.xs[at], t.scores[at])
-            lines.append(_line(t.method, t.xs, t.scores, mark))
-        name = key.removeprefix("optimizer.")
-        parts.append(charts.chart(lines, name, "score", f"{case}: score against {name}"))
-    first = {t.method: t for t in found}.values()
-    so_far = [_line(t.method, range(1, len(t.so_far) + 1), t.so_far) for t in first]
-    title = f"{case}: best score so far"
-    parts.append(charts.chart(so_far, "trials, in random order", "score", title, log_x=False))
-    return tag("div", join(parts), class_="charts")
-
-
-def _line(method: str, xs: Any, ys: Any, mark: Any = None) -> charts.Line:
-    look = looks.line(method)
-    dash = look["linestyle"]
-    dashes = "" if isinstance(dash, str) else " ".join(f"{1.2 * part:g}" for part in dash[1])
-    return charts.Line(str(look["label"]), list(xs), list(ys), str(look["color"]), dashes, mark)
 
 
 # ---------------------------------------------------------------- costs and differences

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis import looks
 from analysis.report.markup import Raw, html, join, tag
 
 WIDTH, HEIGHT = 330, 210
@@ -25,6 +26,21 @@ class Line:
     color: str = "#000"
     dash: str = ""
     mark: tuple[float, float] | None = None
+
+
+def label(method: str) -> str:
+    """A method's name as figures have it."""
+    return str(looks.line(method)["label"])
+
+
+def line_of(
+    method: str, xs: Sequence[float], ys: Sequence[float], mark: tuple[float, float] | None = None
+) -> Line:
+    """A method's curve, in the colour and the dashes that it has in every figure."""
+    look = looks.line(method)
+    style = look["linestyle"]
+    dash = "" if isinstance(style, str) else " ".join(f"{1.2 * part:g}" for part in style[1])
+    return Line(label(method), list(xs), list(ys), str(look["color"]), dash, mark)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -183,86 +182,3 @@ def _reach(run: pd.DataFrame, target: float) -> float:
     width = max(1, round(0.02 * len(run)))
     smoothed = measures.running_mean(run["loss"].to_numpy(), width)
     return 1 + measures.steps_to_target(run["step"].to_numpy(), smoothed, target)
-
-
-# ---------------------------------------------------------------- tuning
-
-
-class Tuning(NamedTuple):
-    """One method's search in one case, over one of the values that were searched.
-
-    xs, scores: each value with the best mean score found at it, inf where no trial finished.
-    so_far: the best score after 1, 2, ... trials, the median over all orders of the trials.
-    """
-
-    method: str
-    key: str
-    xs: list[float]
-    scores: list[float]
-    so_far: list[float]
-    chosen: float | None
-    at_edge: bool
-
-
-def tunings(experiment: Experiment, case: str) -> list[Tuning]:
-    """What was tried for each method of a case; nothing for one without a search."""
-    trials = experiment.trials
-    trials = trials[trials["case"] == case] if len(trials) else trials
-    choice = experiment.choice
-    made = []
-    for method, rows in trials.groupby("method", sort=False):
-        points: dict[tuple, list[float]] = {}
-        for values, score in zip(rows["values"], rows["score"], strict=True):
-            points.setdefault(tuple(sorted(values.items())), []).append(score)
-        scored = {point: _mean(scores) for point, scores in points.items()}
-        picked = choice[(choice["case"] == case) & (choice["method"] == method)]
-        values: Mapping[str, Any] = picked["values"].iloc[0] if len(picked) else {}
-        edge = bool(len(picked) and picked["at_edge"].iloc[0])
-        for key in dict(next(iter(scored), ())):
-            best: dict[float, float] = {}
-            for point, score in scored.items():
-                at = dict(point)[key]
-                if isinstance(at, (int, float)) and not isinstance(at, bool):
-                    best[float(at)] = min(score, best.get(float(at), math.inf))
-            if len(best) > 1:
-                xs = sorted(best)
-                so_far = best_so_far(list(scored.values()))
-                where = values.get(key)
-                made.append(Tuning(method, key, xs, [best[x] for x in xs], so_far, where, edge))
-    return made
-
-
-def _mean(scores: Sequence[float]) -> float:
-    """Of a point's trials; one that did not finish makes it ineligible."""
-    if any(score is None or not math.isfinite(score) for score in scores):
-        return math.inf
-    return math.fsum(scores) / len(scores)
-
-
-def best_so_far(scores: Sequence[float]) -> list[float]:
-    """The best score after 1, 2, ... trials: the median over all orders in which they may come.
-
-    Exact: the best of k of n is at most the i-th least with the chance 1 - C(n - i, k) / C(n, k).
-    """
-    ordered, count = sorted(scores), len(scores)
-    return [
-        next(
-            score
-            for i, score in enumerate(ordered, 1)
-            if 1 - math.comb(count - i, k) / math.comb(count, k) >= 0.5
-        )
-        for k in range(1, count + 1)
-    ]
-
-
-# ---------------------------------------------------------------- tuning's price
-
-
-def search_seconds(experiment: Experiment) -> float:
-    """Wall time of all trials together, in seconds; nan where an older index does not tell."""
-    trials = experiment.trials
-    if not len(trials):
-        return 0.0
-    if "seconds" not in trials or trials["seconds"].isna().any():
-        return math.nan
-    return float(trials["seconds"].sum())

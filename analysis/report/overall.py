@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import looks, measures
+from analysis import measures
 from analysis.report import charts
 from analysis.report.evidence import Race
 from analysis.report.markup import Raw, join, number, table, tag
@@ -69,7 +69,11 @@ def _ranks(tasks: Sequence[Race], methods: Sequence[str]) -> Raw:
     ranked = measures.rank_table(scores)
     order = np.argsort(ranked.mean_ranks, kind="stable")
     rows = [
-        [_label(methods[i]), f"{ranked.mean_ranks[i]:.2f}", int((_places(scores)[:, i] == 1).sum())]
+        [
+            charts.label(methods[i]),
+            f"{ranked.mean_ranks[i]:.2f}",
+            int((_places(scores)[:, i] == 1).sum()),
+        ]
         for i in order
     ]
     note = (
@@ -90,12 +94,7 @@ def _profile(tasks: Sequence[Race], methods: Sequence[str]) -> Raw:
     costs = np.array([[race.steps[method] for method in methods] for race in tasks])
     ratios = np.geomspace(1, 16, 60)
     shares = measures.performance_profile(costs, ratios)
-    lines = []
-    for i, method in enumerate(methods):
-        look = looks.line(method)
-        dash = look["linestyle"]
-        dashes = "" if isinstance(dash, str) else " ".join(f"{1.2 * part:g}" for part in dash[1])
-        lines.append(charts.Line(_label(method), ratios, shares[:, i], str(look["color"]), dashes))
+    lines = [charts.line_of(m, ratios, shares[:, i]) for i, m in enumerate(methods)]
     title = "Share of tasks solved within a multiple of the fewest steps"
     drawn = charts.chart(lines, "multiple of the fewest steps", "share", title, True, False)
     note = (
@@ -103,7 +102,3 @@ def _profile(tasks: Sequence[Race], methods: Sequence[str]) -> Raw:
         "median method ends there; the median over seeds counts."
     )
     return join([tag("div", drawn, class_="charts"), tag("p", note)])
-
-
-def _label(method: str) -> str:
-    return str(looks.line(method)["label"])

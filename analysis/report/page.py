@@ -29,8 +29,8 @@ def page(
 
     Args:
         pictures: of the figures, in order; see `pictures.Picture`.
-        blocks: experiment -> its part of the page.
-        users: figure -> its experiments.
+        blocks: experiment or measurement -> its part of the page.
+        users: figure -> its experiments and measurements.
         ledger, standing: those sections.
         about: one line on what the page was made from.
     """
@@ -85,7 +85,7 @@ def _section(picture: Any, blocks: dict[str, Raw], names: Sequence[str], shown: 
     for name in names:
         if name in shown:
             link = tag("a", name, href=f"#exp-{name}")
-            parts.append(tag("p", join(["Experiment ", link, " is described above."], "")))
+            parts.append(tag("p", join([link, " is described above."], "")))
         else:
             shown.add(name)
             parts.append(blocks[name])
@@ -96,23 +96,27 @@ def _section(picture: Any, blocks: dict[str, Raw], names: Sequence[str], shown: 
 
 
 def users_of(figures: Sequence[str]) -> dict[str, list[str]]:
-    """Figure -> the experiments that it is drawn from."""
-    return {name: list(import_module(f"analysis.figures.{name}").EXPERIMENTS) for name in figures}
+    """Figure -> the experiments and measurements that it is drawn from."""
+    found = {}
+    for name in figures:
+        module = import_module(f"analysis.figures.{name}")
+        found[name] = [*module.EXPERIMENTS, *getattr(module, "MEASUREMENTS", ())]
+    return found
 
 
 def gather(
     users: dict[str, list[str]], roots: Sequence[Path], workers: int, done: Callable[[str], None]
 ) -> tuple[list[Any], dict[str, Raw], list[Any]]:
-    """Draw the figures and describe their experiments, in several processes.
+    """Draw the figures and describe their sources, in several processes.
 
     Args:
         users: of `users_of`.
-        done: is told of each figure and experiment that is ready.
+        done: is told of each figure and source that is ready.
     Returns:
-        Pictures, experiment -> block, and the races of all experiments.
+        Pictures, source -> block, and the races of all experiments.
     """
-    experiments = list(dict.fromkeys(name for names in users.values() for name in names))
-    jobs = [("figure", name) for name in users] + [("experiment", name) for name in experiments]
+    sources = list(dict.fromkeys(name for names in users.values() for name in names))
+    jobs = [("figure", name) for name in users] + [("source", name) for name in sources]
     pictures, blocks, races = [], {}, []
     for (kind, name), made in zip(jobs, _made(jobs, roots, workers), strict=True):
         if kind == "figure":
@@ -135,18 +139,20 @@ def _made(jobs: Sequence[tuple[str, str]], roots: Sequence[Path], workers: int) 
 
 
 def make(job: tuple[str, str, Sequence[str]]) -> Any:
-    """One figure's picture, or one experiment's block and races, in whatever process this is."""
+    """One figure's picture, or one source's block and races, in whatever process this is."""
     kind, name, roots = job
     if kind == "figure":
         from analysis.report.pictures import picture
 
         return picture(name, roots)
-    from analysis.load import Records
-    from analysis.report.blocks import block
+    from analysis.load import PLANS, Records
+    from analysis.report.blocks import block, measurement
     from analysis.report.evidence import race
     from runners.records import RecordsError
 
     records = Records(roots)
+    if not (PLANS / f"{name}.yaml").is_file():
+        return str(measurement(records, name)), []
     made = block(records, name)
     try:
         experiment = records.experiment(name)

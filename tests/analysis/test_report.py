@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 
 from analysis.load import Records
-from analysis.report import charts, evidence, overall
-from analysis.report.blocks import block
+from analysis.report import charts, evidence, overall, searches
+from analysis.report.blocks import block, measurement
 from analysis.report.claims import ledger
 from analysis.report.markup import Raw, join, number, seconds, size, table, tag
 from analysis.report.page import gather, page, users_of
 from analysis.report.pictures import inline, picture
+from runners import measurements
 from tests.analysis.report_page import VERDICT
 
 
@@ -30,7 +31,7 @@ def records(tmp_path):
 
 @pytest.mark.parametrize("scores", [[3.0, 1.0, 2.0], [5.0, math.inf, 4.0, math.inf], [7.0]])
 def test_best_so_far_is_the_median_over_all_orders(scores):
-    found = evidence.best_so_far(scores)
+    found = searches.best_so_far(scores)
     for k in range(1, len(scores) + 1):
         best = [min(order[:k]) for order in itertools.permutations(scores)]
         # The lower median: an even number of orders has two middle ones, one of which may be inf.
@@ -55,12 +56,12 @@ def test_tuning_shows_each_value_with_its_best_score(make, records, tmp_path):
     document = path.read_text().replace('"trials": []', f'"trials": {as_json(trials_of(scores))}')
     path.write_text(document)
     experiment = records.experiment("ggt_fig3_bottom")
-    rate, momentum = evidence.tunings(experiment, "ptb")
+    rate, momentum = searches.tunings(experiment, "ptb")
     assert (rate.key, rate.xs, rate.scores) == ("optimizer.lr", [0.1, 1.0], [2.0, 5.0])
     assert (momentum.key, momentum.xs, momentum.scores) == ("optimizer.momentum", [0, 0.9], [3, 2])
     assert rate.so_far == [3.0, 2.0, 2.0, 2.0]
     assert rate.chosen == 0.1
-    assert evidence.search_seconds(experiment) == 8.0
+    assert searches.search_seconds(experiment) == 8.0
     text = block(records, "ggt_fig3_bottom")
     assert "Tuning: 4 trials" in text and "best score so far" in text
 
@@ -207,6 +208,19 @@ def test_the_page_says_what_is_missing(make, tmp_path):
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+
+
+def test_a_measurement_tells_how_it_was_made(records, tmp_path):
+    facts = {
+        "command": "python -m scripts.measure sums", "commit": "0123456789abcdef", "dirty": False,
+        "hardware": {"cpu": "a processor", "cores": 2}, "num_threads": 1, "seconds": 0.25,
+        "packages": {"torch": "2.13.0"}, "started_at": "", "timing": None,
+    }  # fmt: skip
+    measurements.write(tmp_path, "sums", "exact", [{"value": 1.0}], facts)
+    text = measurement(records, "sums")
+    assert "<code>python -m scripts.measure sums</code>" in text
+    assert "exact, 250 ms; a processor, 2 cores; 1 thread; torch 2.13.0; commit 0123456789." in text
+    assert "make them with: python -m scripts.measure others" in measurement(records, "others")
 
 
 def test_a_deleted_run_is_said(make, records, tmp_path):

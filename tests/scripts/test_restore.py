@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from runners.records import read_table
+from scripts import figures
 from scripts.restore import find_gap, main
 from tests.commands import command
 
@@ -97,3 +98,16 @@ def test_a_run_that_failed_is_not_missing(root):
     key = index["final"][0]["method"], index["final"][0]["seed"]
     shutil.rmtree(runs[key])
     assert find_gap([root], NAME) is None
+
+
+def test_make_figures_makes_a_deleted_run_again_and_draws(root, tmp_path, capfd):
+    _, runs = lines_of(root)
+    before = losses(runs["full", 1])
+    shutil.rmtree(runs["full", 1])
+    places = ["--runs", str(root), "--results", str(tmp_path / "none")]
+    assert figures.main(["--only", NAME, *places, "--out", str(tmp_path / "out")]) == 0
+    assert losses(runs["full", 1]) == before
+    said = capfd.readouterr().err
+    assert f"scripts.restore {NAME}" in said and "left out" not in said
+    made = sorted(path.suffix for path in (tmp_path / "out").iterdir())
+    assert made == [".csv", ".pdf", ".png", ".svg"]
