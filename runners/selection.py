@@ -43,6 +43,9 @@ class MeanMetric:
 
     The split must be one that the figure does not report on, or the runs must be of instances that
     it does not show.
+
+    Raises:
+        ValueError: if a run has no evaluation of it.
     """
 
     metric: str
@@ -60,4 +63,6 @@ class MeanMetric:
         )
         wanted = (self.metric, self.split)
         values = [value for metric, split, value in rows if (metric, split) == wanted]
+        if not values:
+            raise ValueError(f"{run_dir} has no {self.metric} ({self.split}) to choose by")
         return math.fsum(values) / len(values)
