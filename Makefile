@@ -24,11 +24,11 @@ figures: $(STAMP)  ## Make what is missing and cheap, draw figures/ (ONLY=name,n
 		$(if $(SCALE),--scale $(SCALE))
 
 ledger: $(STAMP)  ## Judge every claim of the papers from the records, and write REPRODUCTION.md
-	$(PY) -m scripts.missing
+	-$(PY) -m scripts.missing
 	$(PY) -m analysis.ledger
 
 report: $(STAMP)  ## Write figures, ledger, runs and statistics into one page, report/kappa.html
-	$(PY) -m scripts.missing
+	-$(PY) -m scripts.missing
 	$(PY) -m analysis.report
 
 test: $(STAMP)  ## Run the tests (set KAPPA_DATA for those on real data)
