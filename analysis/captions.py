@@ -67,6 +67,27 @@ def chosen_by(experiment: Experiment) -> str:
     return f"Chosen from {number} trials a method by: {experiment.rule.rstrip('.')}."
 
 
+def given_rates(
+    experiment: Experiment, runs: pd.DataFrame, labels: Mapping[str, str] | None = None
+) -> str:
+    """A sentence with the learning rates that were given and not searched for; may be empty.
+
+    Args:
+        runs: those of `Experiment.runs()` that a figure shows.
+        labels: a method's name, where its look's does not fit.
+    """
+    choice = experiment.choice
+    searched = {(row["case"], row["method"]) for row in choice.to_dict("records") if row["values"]}
+    rates: dict[str, list[str]] = {}
+    for row in runs.to_dict("records"):
+        groups = row.get("parameter_groups")
+        options = groups[0]["options"] if isinstance(groups, list) and groups else {}
+        if (row["case"], row["method"]) not in searched and options.get("lr") is not None:
+            rates.setdefault(row["method"], []).append(f"{float(options['lr']):g}")
+    parts = [f"{_name(m, labels)} {'/'.join(dict.fromkeys(own))}" for m, own in rates.items()]
+    return f"Given learning rates: {', '.join(parts)}." if parts else ""
+
+
 def tuned_values(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
     """A sentence with each method's chosen values, for each case; may be empty.
 
@@ -137,8 +158,9 @@ def of_experiment(
         used[case] = shared or sorted(set(own["seed"]))
     sentences = [
         setting(runs),
-        curves.momenta(runs),
+        curves.momenta(runs, labels),
         chosen_by(experiment),
+        given_rates(experiment, runs, labels),
         curves.left_out(experiment, used, methods),
         missing(experiment, cases, methods, labels),
     ]

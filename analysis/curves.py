@@ -208,11 +208,12 @@ def left_out(
     return " ".join(parts)
 
 
-def momenta(runs: pd.DataFrame) -> str:
+def momenta(runs: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
     """A sentence on the methods that use momentum, from their parameter groups; may be empty.
 
     Args:
         runs: one row a run, with `method` and the manifest's `parameter_groups`.
+        labels: a method's name, where its look's does not fit.
     """
     if "parameter_groups" not in runs:
         return ""
@@ -220,7 +221,7 @@ def momenta(runs: pd.DataFrame) -> str:
     for _, row in runs.drop_duplicates("method").iterrows():
         for group in (row["parameter_groups"] or [])[:1]:
             if group["options"].get("momentum"):
-                name = style.line(row["method"])["label"]
+                name = (labels or {}).get(row["method"]) or style.line(row["method"])["label"]
                 used.setdefault(f"{group['options']['momentum']:g}", []).append(name)
     return " ".join(f"Momentum {value}: {', '.join(names)}." for value, names in used.items())
 

@@ -190,6 +190,22 @@ def test_caption_says_runs_rule_rates_and_what_diverged(make, records, tmp_path)
         assert said in text, said
 
 
+def test_rates_that_were_given_are_in_the_caption(make, records, tmp_path):
+    final = []
+    for method, lr in (("sgd", 0.5), ("adam_slow", 1e-3)):
+        groups = [{"names": ["w"], "options": {"lr": lr, "momentum": 0.9}}]
+        steps = [(step, 1.0, lr, 1.0, 0.1, None) for step in range(5)]
+        make.run(
+            tmp_path, "t", method, make.run_id("c", method, 0), {"steps": steps},
+            parameter_groups=groups,
+        )  # fmt: skip
+        final.append(("c", method, 0, "t", method, "finished"))
+    make.experiment(tmp_path, "x", final)
+    figure = comparison.draw(records, [Panel("x", "c")], title="T", labels={"adam_slow": "Slow"})
+    assert "Given learning rates: SGD 0.5, Slow 0.001." in text_of(figure)
+    assert "Momentum 0.9: SGD, Slow." in text_of(figure)
+
+
 def test_rates_that_differ_between_panels_are_in_the_caption(make, records, tmp_path):
     make.fig2(tmp_path)
     experiment = records.experiment("ggt_fig2")
