@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = STOPPED
         missing.report_left_out(work, tally)
         if status == STOPPED:
-            tally.say("stopped; the same command goes on from here")
+            begun = "python run.py experiment=NAME goes on with one that was begun"
+            again = begun if options.fresh else "the same command goes on from here"
+            tally.say(f"stopped; {again}")
     return status
 
 

@@ -10,6 +10,7 @@ measurements. For everything else the command and its cost are said.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import signal
@@ -46,6 +47,15 @@ class Work:
         """Runs and measurements to be made, those that are found to be there included."""
         runs = sum(entry.num_runs for entry in self.experiments)
         return runs + sum(len(gap.entries) for gap in self.gaps) + len(self.measurements)
+
+
+def announce(work: Work, tally: Tally, scale: str | None = None) -> None:
+    """Say beforehand what a lot of work will cost."""
+    seconds = sum(entry.seconds(scale) for entry in work.experiments)
+    seconds += sum(gap.seconds for gap in work.gaps)
+    if seconds > CHEAP_SECONDS:
+        names = ", ".join(entry.name for entry in work.experiments)
+        tally.say(f"to be made ({duration(seconds)} on two cores): {names}")
 
 
 def roots_of(runs: Path | None = None, results: Path | None = None) -> tuple[Path, Path]:
@@ -105,7 +115,7 @@ def choose_cheap(work: Work, absent: Sequence[Entry], scale: str | None) -> None
             work.left_out[gap.name] = f"{gap}: python -m scripts.restore {gap.name}"
     for entry in sorted(absent, key=lambda entry: entry.seconds(scale)):
         seconds = entry.seconds(scale)
-        if not entry.shipped:
+        if not entry.shipped and (scale is None or math.isfinite(seconds)):
             work.experiments.append(entry)
         elif seconds <= left:
             left -= seconds
@@ -136,6 +146,7 @@ def make(
         out = ["--out", runs[1]]
         call_measure = ["-m", "scripts.measure", *work.measurements, *out]
         commands.append((call_measure, len(work.measurements)))
+    announce(work, tally, scale)
     status = 2 if work.errors else 0
     for error in work.errors:
         tally.say(error)
