@@ -55,7 +55,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     facts = records.measurement(*MEASUREMENTS).attrs
     lines = []
     for (name, method), rows in data.groupby(["data", "method"], sort=False):
-        line = {"": DATA[name], "over Shampoo": METHODS[method]}
+        line = {"": DATA[name], "ratio": f"{METHODS[method]} / Shampoo"}
         line["published"] = number_text(rows["published"].iloc[0])
         for row in rows.sort_values(["part", "every"], ascending=[True, False]).itertuples():
             heading = f"{row.part}, T = {row.every}"
