@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from analysis import captions
-from analysis.load import PLANS, MissingRecordsError
+from analysis.load import MissingRecordsError
 from analysis.report import evidence
 from analysis.report.charts import label
 from analysis.report.markup import (
@@ -29,6 +30,8 @@ from runners.records import RecordsError
 
 if TYPE_CHECKING:
     from analysis.load import Experiment, Records
+
+PLANS = Path(__file__).resolve().parents[2] / "conf" / "experiment"
 
 
 def block(records: Records, name: str) -> Raw:

@@ -145,8 +145,8 @@ def make(job: tuple[str, str, Sequence[str]]) -> Any:
         from analysis.report.pictures import picture
 
         return picture(name, roots)
-    from analysis.load import PLANS, Records
-    from analysis.report.blocks import block, measurement
+    from analysis.load import Records
+    from analysis.report.blocks import PLANS, block, measurement
     from analysis.report.evidence import race
     from runners.records import RecordsError
 
