@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from optimizers.linalg import block_mean
-from scripts.measurements import bma_algebra, bma_models, bma_newton, bma_plane, bma_steps, kit
+from scripts.measurements import (
+    bma_algebra,
+    bma_models,
+    bma_newton,
+    bma_plane,
+    bma_steps,
+    bma_times,
+    kit,
+)
 from scripts.measurements.bma_approximations import approximations, kronecker, of_blocks
 
 SHAPES = [torch.Size([3, 2, 2]), torch.Size([3])]
@@ -136,3 +144,26 @@ def test_counts_of_table_3_and_the_one_architecture():
     assert column(rows, "num_convs", case="architecture", fits=True) == [16]
     assert column(rows, "num_pools", case="architecture", fits=True) == [4]
     assert len(column(rows, case="architecture")) == 29 * 6
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_each_method_is_timed_in_each_turn_whole_and_by_its_step(monkeypatch):
+    monkeypatch.setattr(bma_times, "COMPARED", {"small": ("diag", "bma", "full")})
+    monkeypatch.setattr(bma_times, "NUM_TURNS", {"small": 2})
+    monkeypatch.setattr(bma_times, "NUM_CALLS", 1)
+    rows = bma_times.iterations()
+    places = [(row["part"], row["case"], row["seed"]) for row in rows]
+    assert len(places) == len(set(places)) == 2 * 3 * 2
+    assert min(column(rows)) > 0
+
+
+def test_a_slope_is_that_of_its_turns_times(monkeypatch):
+    sizes = {size: (lambda: None) for size in (2, 4, 8)}
+    monkeypatch.setattr(bma_times, "scaled_functions", lambda: {"step, d": sizes})
+    rows = bma_times.scaling()
+    for turn in range(bma_times.NUM_SCALING_TURNS):
+        times = {row["size"]: row["value"] for row in rows if row["seed"] == turn}
+        slope = times.pop(None)
+        assert slope == pytest.approx(kit.log_slope(list(times), list(times.values())))
