@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
+from torch.nn.utils import parameters_to_vector
 
 from optimizers import AdagradBMA
 from optimizers.common.partition import num_blocks
 from optimizers.linalg import block_mean
+from scripts.measurements import kit
 from scripts.measurements.bma_approximations import approximations, sizes_of
 from scripts.measurements.bma_models import IMAGES, PARTITIONS, SIZES
 from tasks.data import images
@@ -58,19 +60,21 @@ def initial() -> list[dict[str, object]]:
 
 
 def trained() -> list[dict[str, object]]:
-    """Errors after 150 steps of AdaGrad-BMA; rows as in `errors`, and of case "clamped".
+    """Errors after 150 steps of AdaGrad-BMA; rows as in `errors`, and of two further cases.
 
-    clamped: the share of the eigenvalues of W (eq. 27) in these steps that lie below the floor, and
-    in `least` the least of them.
+    "clamped": the share of the eigenvalues of W (eq. 27) in these steps that lie below the floor,
+    and in `least` the least of them. "correction": median over the steps of the relative distance
+    of a step from the one that diagonal AdaGrad would make of the same gradients.
     """
     pixels, labels = training_images()
     rows = []
     for seed in range(NUM_DRAWS):
         model = small_model(seed)
-        eigenvalues = train(model, pixels, labels, seed)
+        eigenvalues, corrections = train(model, pixels, labels, seed)
         share = float((eigenvalues < 1e-3).double().mean())
         least = float(eigenvalues.min())
         rows.append({"case": "clamped", "seed": seed, "value": share, "least": least})
+        rows.append({"case": "correction", "seed": seed, "value": float(corrections.median())})
         rows += errors(model, pixels, labels, seed, "trained")
     return rows
 
@@ -117,18 +121,31 @@ def small_model(seed: int) -> TanhCNN:
         return TanhCNN(IMAGES["mnist"], num_groups=4, num_classes=10, **SIZES["small"])
 
 
-def train(model: TanhCNN, pixels: Tensor, labels: Tensor, seed: int) -> Tensor:
-    """Train in place with AdaGrad-BMA; the eigenvalues of W in all steps, (num_steps, L)."""
+def train(model: TanhCNN, pixels: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Train in place with AdaGrad-BMA.
+
+    Returns:
+        The eigenvalues of W in all steps, (num_steps, L), and the relative distances of the steps
+        from diagonal AdaGrad's, (num_steps,).
+    """
     optimizer = AdagradBMA(model.parameters(), lr=TRAINING["lr"])
+    damping = optimizer.param_groups[0]["damping"]
+    squares = torch.zeros(sum(parameter.numel() for parameter in model.parameters()))
     order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
-    seen = []
+    seen, corrections = [], []
     for batch in order.split(TRAINING["batch_size"])[: TRAINING["steps"]]:
+        before = parameters_to_vector(model.parameters()).detach()
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(pixels[batch]), labels[batch]).backward()
         optimizer.step()
         (spectrum,) = optimizer.spectra()
         seen.append(spectrum.eigenvalues)
-    return torch.stack(seen)
+        gradient = parameters_to_vector(parameter.grad for parameter in model.parameters())
+        squares += gradient.square()
+        diagonal = -TRAINING["lr"] * gradient / (squares + damping).sqrt()
+        step = parameters_to_vector(model.parameters()).detach() - before
+        corrections.append(kit.relative_error(step, diagonal))
+    return torch.stack(seen), torch.tensor(corrections)
 
 
 def fisher(model: TanhCNN, pixels: Tensor, labels: Tensor) -> Tensor:
