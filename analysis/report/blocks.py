@@ -79,7 +79,7 @@ def measurement(records: Records, name: str) -> Raw:
 def _runs(experiment: Experiment) -> Raw:
     runs, final = experiment.runs(), experiment.final
     about = [
-        f"{len(runs)} final runs and {len(experiment.trials)} trials.",
+        f"{len(runs)} final runs, {len(experiment.trials) or 'no'} trials.",
         f"Scale {_said(runs, 'scale')}, budget {_said(runs, 'budget')}.",
         f"Stand-in: {experiment.stand_in}." if experiment.stand_in else "",
         f"Chosen by: {experiment.rule}." if experiment.rule else "Nothing was searched.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis import looks
@@ -26,6 +26,7 @@ class Line:
     color: str = "#000"
     dash: str = ""
     mark: tuple[float, float] | None = None
+    most: float = math.inf
 
 
 def label(method: str) -> str:
@@ -96,11 +97,18 @@ def chart(
     title: str = "",
     log_x: bool | None = None,
     log_y: bool | None = None,
+    most: float = math.inf,
 ) -> Raw:
     """Draw curves with their legend below; empty where no curve has a finite value.
 
+    Args:
+        log_x, log_y: whether an axis is logarithmic; None: where its values span a lot.
+        most: the end of the upward axis; what is larger, or infinite, lies on it as a hollow dot.
+            Without it infinite values leave gaps.
+
     A mark is a larger dot on its curve: the point that was chosen.
     """
+    lines = [replace(line, ys=[min(y, most) for y in line.ys], most=most) for line in lines]
     points = [(x, y) for line in lines for x, y in zip(line.xs, line.ys, strict=True)]
     points = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if not points:
@@ -157,7 +165,9 @@ def _curve(line: Line, across: Axis, up: Axis) -> Raw:
         path.append(f"{pen}{across(x):.1f} {up(y):.1f}")
         pen = "L"
         if len(line.xs) <= 30:
-            dots.append(tag("circle", cx=f"{across(x):.1f}", cy=f"{up(y):.1f}", r=1.8))
+            hollow = "hollow" if y >= line.most else None
+            at = {"cx": f"{across(x):.1f}", "cy": f"{up(y):.1f}"}
+            dots.append(tag("circle", **at, r=2.6 if hollow else 1.8, class_=hollow))
     style = f"stroke:{line.color};fill:{line.color}"
     curve = tag("path", d="".join(path), class_="line", stroke_dasharray=line.dash or None)
     if line.mark and across.shows(line.mark[0]) and up.shows(line.mark[1]):

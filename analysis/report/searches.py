@@ -12,6 +12,14 @@ from analysis.report.markup import Raw, details, join, number, seconds, table, t
 if TYPE_CHECKING:
     from analysis.load import Experiment
 
+# Multiple of the worst method's best score up to which charts show the scores.
+FAR = 100.0
+CHARTS_NOTE = (
+    "Circles: what was chosen. Hollow dots at the upper edge: trials that scored worse than is "
+    "shown, or diverged. The best score after some trials is the median over all orders in which "
+    "they might have come."
+)
+
 
 def search(experiment: Experiment) -> Raw:
     """What was tried, as tables and charts; empty without a search."""
@@ -23,6 +31,7 @@ def search(experiment: Experiment) -> Raw:
         parts.append(tag("p", f"All trials together took {seconds(took)} of one process."))
     for case in experiment.cases():
         parts.append(_search_charts(case, tunings(experiment, case)))
+    parts.append(tag("p", CHARTS_NOTE, class_="faint"))
     edges = int(experiment.choice["at_edge"].astype(bool).sum())
     flag = f", {edges} at the edge of a grid" if edges else ""
     return details(f"Tuning: {len(experiment.trials)} trials{flag}", join(parts))
@@ -46,6 +55,19 @@ def _choice(experiment: Experiment) -> Raw:
     return table(["case", "method", "chosen", "score", "trials", ""], rows, numeric=(3, 4))
 
 
+def _most(found: Sequence[Tuning]) -> float:
+    """Where a chart of scores ends: far beyond each method's best one they say nothing more."""
+    tried = [score for t in found for score in t.scores]
+    finite = [score for score in tried if math.isfinite(score)]
+    if not finite:
+        return math.inf
+    best = [score for score in (min(t.scores) for t in found) if math.isfinite(score)]
+    far = FAR * max(best) if min(finite) > 0 else math.inf
+    # A little above what is finite, so that only what is not lies on the edge.
+    edge = max(finite) + 0.2 * (max(finite) - min(finite))
+    return min(far, edge) if len(finite) < len(tried) or max(finite) > far else math.inf
+
+
 def _search_charts(case: str, found: Iterable[Tuning]) -> Raw:
     found = list(found)
     parts = []
@@ -58,7 +80,8 @@ def _search_charts(case: str, found: Iterable[Tuning]) -> Raw:
             mark = None if at is None else (t.xs[at], t.scores[at])
             lines.append(line_of(t.method, t.xs, t.scores, mark))
         name = key.removeprefix("optimizer.")
-        parts.append(chart(lines, name, "score", f"{case}: score against {name}"))
+        most = _most([t for t in found if t.key == key])
+        parts.append(chart(lines, name, "score", f"{case}: score against {name}", most=most))
     first = {t.method: t for t in found}.values()
     so_far = [line_of(t.method, range(1, len(t.so_far) + 1), t.so_far) for t in first]
     title = f"{case}: best score so far"

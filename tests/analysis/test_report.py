@@ -165,6 +165,29 @@ def test_a_chart_shows_what_is_finite_and_scales_by_itself():
     assert charts.chart([charts.Line("none", [1.0], [math.nan])], "x", "y") == ""
 
 
+def test_a_chart_shows_what_is_far_off_or_infinite_at_its_edge():
+    line = charts.Line("one", [1.0, 2.0, 3.0, 4.0], [1.0, 4.0, 1e40, math.inf])
+    svg = charts.chart([line], "lr", "score", "title", most=5.0)
+    hollow = re.findall(r'<circle cx="[^"]+" cy="([^"]+)" r="2.6" class="hollow">', svg)
+    assert len(hollow) == 2 and len(set(hollow)) == 1
+    assert svg.count('r="1.8"') == 2 and "e40" not in svg
+
+
+@pytest.mark.parametrize(
+    ("scores", "edge"),
+    [
+        ([1.0, 2.0, 5.0], math.inf),  # all of it is shown
+        ([1.0, 2.0, math.inf], 2.2),  # just above what is finite
+        ([1.0, 2.0, 1e40], 100.0),
+        ([-1.0, 1e40, math.inf], 1.2e40),  # a score below 0 is no measure of what is far
+        ([math.inf, math.inf], math.inf),
+    ],
+)
+def test_where_a_chart_of_scores_ends(scores, edge):
+    tuning = searches.Tuning("sgd", "lr", list(range(len(scores))), scores, [], None, False)
+    assert searches._most([tuning]) == pytest.approx(edge)
+
+
 def test_axes_have_few_round_ticks():
     for low, high in ((0.0, 1.0), (3.0, 3.0), (-2.0, 5e4), (1.1, 1.3)):
         ticks = charts.axis([low, high], 0, 100).ticks()
