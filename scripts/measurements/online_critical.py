@@ -126,18 +126,18 @@ def robbins_monro(steps: int = STEPS) -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------- GGT
 
-LEVELS_GGT = (0.2, 0.1, 0.05, 0.02)
+LEVELS_GGT = (0.1, 0.05, 0.03, 0.02)
 RATES, WINDOWS = (0.1, 0.03, 0.01, 0.005), (20, 100)
 TUNING_SEEDS, MOST_CALLS, ROBUST_DIM, ROBUST_SAMPLES = (100, 101), 10_000, 10, 500
 
 
 def robust(seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
     """Inputs (500, 10) and targets of mean_i r_i^2 / (1 + r_i^2), r = Xw - b: bounded, Lipschitz,
-    smooth and not convex; b = Xw* + N(0, 1) noise, |w*| = 1."""
+    smooth and not convex; b = Xw* + N(0, 1/4) noise, |w*| = 1."""
     generator = torch.Generator().manual_seed(seed)
     inputs = gaussian(ROBUST_SAMPLES, ROBUST_DIM, generator=generator)
     hidden = gaussian(ROBUST_DIM, generator=generator)
-    noise = gaussian(ROBUST_SAMPLES, generator=generator)
+    noise = gaussian(ROBUST_SAMPLES, generator=generator) / 2
     return inputs, inputs @ (hidden / hidden.norm()) + noise, generator
 
 
