@@ -4,8 +4,8 @@
 
 Figures are drawn from your runs and, where those lack an experiment, from the shipped ones in
 results/. --fresh makes every experiment of the figures again, whatever it costs; what it had begun
-goes on with `python run.py experiment=NAME`. --scale asks for records of that scale; a figure of which
-there are none is drawn from what there is, and its caption names the scale.
+goes on with `python run.py experiment=NAME`. --scale asks for records of that scale; a figure of
+which there are none is drawn from what there is, and its caption names the scale.
 """
 
 from __future__ import annotations

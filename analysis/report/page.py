@@ -100,7 +100,10 @@ def users_of(figures: Sequence[str]) -> dict[str, list[str]]:
     found = {}
     for name in figures:
         module = import_module(f"analysis.figures.{name}")
-        found[name] = [*module.EXPERIMENTS, *getattr(module, "MEASUREMENTS", ())]
+        found[name] = [
+            *getattr(module, "EXPERIMENTS", ()),
+            *getattr(module, "MEASUREMENTS", ()),
+        ]
     return found
 
 
