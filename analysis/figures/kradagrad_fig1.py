@@ -75,7 +75,8 @@ def _failed_roots(records: Records) -> str:
     counts = runs.loc[runs["method"] == "shampoo_newton_authors", "fallbacks"].dropna()
     if counts.empty or counts.max() == 0:
         return ""
+    numbers = " to ".join(f"{count:g}" for count in sorted({counts.min(), counts.max()}))
     return (
-        f"Shampoo32, Newton: roots by coupled Newton iteration, of which {counts.min():g} to "
-        f"{counts.max():g} a run failed; the matrix before, at first the identity, stays."
+        f"Shampoo32, Newton: roots by coupled Newton iteration, of which {numbers} a run failed; "
+        "the matrix before, at first the identity, stays."
     )
