@@ -23,10 +23,11 @@ paired by seed, and its interval is a 95 % bootstrap interval over the seeds:
 - **not tested**: no records, too few seeds, or seconds that cannot be compared, with the reason.
 
 A claim that was judged for several readings of a formula, or at several scales, has a row for each;
-the first one counts in the summary. *Scale*: `exact` is mathematics or counting, `timed` measured
-alone on a machine; `small` is the project's small version of a task, and a stand-in is named where
-data or a model take another's place: such a verdict speaks of that version, not of the paper's own
-experiment. Times are compared as ratios within one machine.
+the first one counts in the summary. *Scale*: `exact` is mathematics, counting or a seeded
+computation of the size that its row states; `timed` was measured alone on a machine, and only
+ratios of times are compared; `small` is the project's small version of a task. Where data or a
+model take another's place, the stand-in is named: such a verdict speaks of that version, not of the
+paper's own experiment.
 """
 
 

@@ -32,6 +32,7 @@ def known(monkeypatch):
         "fine": measure.Measurement("fine", "exact", lambda: ROWS),
         "broken": measure.Measurement("broken", "exact", broken),
         "threads": measure.Measurement("threads", "timed", threads),
+        "long": measure.Measurement("long", "slow", lambda: ROWS),
     }
     monkeypatch.setattr(measure, "all_measurements", lambda: found)
     return found
@@ -84,7 +85,7 @@ def test_values_that_are_no_plain_scalars_are_named(tmp_path, value):
 
 def test_unknown_name_lists_all(known, tmp_path, capsys):
     assert measure.main(["fine", "nothing", "--out", str(tmp_path)]) == 2
-    assert "nothing (measurements: fine, broken, threads)" in capsys.readouterr().err
+    assert "nothing (measurements: fine, broken, threads, long)" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -92,6 +93,12 @@ def test_one_that_fails_does_not_stop_the_others(known, tmp_path, capsys):
     assert measure.main(["--exact", "--out", str(tmp_path)]) == 1
     assert "broken: RuntimeError: no such matrix" in capsys.readouterr().err
     assert measurements.read(measurements.path_of(tmp_path, "fine"))["rows"] == ROWS
+
+
+def test_what_is_slow_is_exact_and_asked_for_by_name(known, tmp_path):
+    assert measure.main(["--slow", "--out", str(tmp_path)]) == 0
+    assert [path.stem for path in (tmp_path / "measurements").iterdir()] == ["long"]
+    assert measurements.read(measurements.path_of(tmp_path, "long"))["kind"] == "exact"
 
 
 def test_facts_of_a_timed_one(known, tmp_path):
