@@ -121,6 +121,19 @@ def diverged(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str
     return f"Diverged: {', '.join(parts)}." if parts else ""
 
 
+def diverged_runs(experiment: Experiment, labels: Mapping[str, str] | None = None) -> str:
+    """A sentence on the diverged runs of a whole experiment; may be empty.
+
+    Args:
+        labels: a method's name, where its look's does not fit.
+    """
+    final = experiment.final
+    counts = final.assign(num_diverged=final["status"] == "diverged", num_runs=1)
+    places = ["case", "method"]
+    counts = counts.groupby(places, sort=False)[["num_diverged", "num_runs"]].sum().reset_index()
+    return diverged(counts.assign(experiment=experiment.name), labels)
+
+
 def setting(runs: pd.DataFrame) -> str:
     """A sentence on the scale and the budget of the runs.
 

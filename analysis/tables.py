@@ -157,7 +157,8 @@ def table_figure(
     heading = captions.heading(title, experiments, width)
     caption = [*sentences]
     for experiment in experiments:
-        caption.append(captions.missing(experiment))
+        caption.append(captions.diverged_runs(experiment, labels))
+        caption.append(captions.missing(experiment, labels=labels))
     if experiments:
         caption.append(curves.provenance(pd.concat([e.runs() for e in experiments])))
     caption = [sentence for sentence in caption if sentence]

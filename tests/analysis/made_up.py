@@ -55,7 +55,7 @@ class MadeUp:
         Args:
             num_seeds: of the final runs, at most as many as the YAML has.
             diverging: a method all of whose runs diverge.
-            missing: a method whose last run of each case has no records.
+            missing: a method whose last run of the first case has no records.
         """
         document = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())
         plan = make_plan(document, None, {})
@@ -70,7 +70,8 @@ class MadeUp:
             if request.seed not in seeds:
                 continue
             status = "diverged" if request.method == diverging else "finished"
-            absent = request.method == missing and request.seed == seeds[-1]
+            place = (request.case, request.method, request.seed)
+            absent = place == (next(iter(plan.cases)), missing, seeds[-1])
             final.append(self._run(name, plan, request, status, absent))
         records.write_json(self._made(self.root / "experiments") / f"{name}.json", {
             "schema_version": records.SCHEMA_VERSION, "name": name, "status": "finished",

@@ -62,7 +62,8 @@ def test_a_table_is_drawn_with_every_cell(make, records, tmp_path):
     ]  # fmt: skip
     strong = [t.get_text() for t in figure.axes[0].texts if t.get_fontweight() == "bold"]
     assert strong == ["method", "runs", "ours", "0.123", "published", "exact"]
-    assert "Table 1" in text_of(figure) and "A sentence. 18 runs" in text_of(figure)
+    assert "Table 1" in text_of(figure)
+    assert "A sentence. Diverged: SGD 1/3 (barrier). 18 runs" in text_of(figure)
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     overlaps = [
