@@ -23,7 +23,7 @@ METHODS: dict[str, tuple[Callable[..., torch.optim.Optimizer], tuple[float, ...]
     "full_adagrad": (FullMatrixAdagrad, tuple(2.0**k for k in range(-5, 6))),
 }
 TUNING_SEEDS, SEEDS = (100, 101), (0, 1, 2, 3, 4)
-NOISE, TARGET, MOST_STEPS = 5.0, 0.1, 20_000
+NOISE, TARGET, MOST_STEPS = 5.0, 0.1, 6000
 
 
 def instance(dim: int, seed: int) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:

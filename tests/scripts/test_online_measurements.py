@@ -178,8 +178,8 @@ def test_the_gradient_of_the_regression_is_its_own():
 
 
 def test_calls_grow_as_the_level_falls(monkeypatch):
-    monkeypatch.setattr(online_critical, "MOST_CALLS", 400)
-    calls = online_critical.first_calls(0.1, 20, seed=0)
+    monkeypatch.setattr(online_critical, "MOST_CALLS", 800)
+    calls = online_critical.first_calls(0.03, 20, seed=0)
     assert calls == sorted(calls)
     assert 0 < calls[0] < math.inf
 
