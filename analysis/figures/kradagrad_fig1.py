@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from analysis import comparison
 from analysis.comparison import Panel
-from analysis.frames import MissingRecordsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,22 +60,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
             "Momentum .9 for all but SGD and Adam, updates of Shampoo and KrADagrad* scaled to the "
             "gradient's norm, roots every 3 steps, eps 1e-8; n = 128 unless said, "
             "condition 1e10.",
-            _failed_roots(records),
+            "Newton: roots by the authors' coupled iteration, with a ridge and kept though it has not "
+            "converged.",
         ],
-    )
-
-
-def _failed_roots(records: Records) -> str:
-    """A sentence on roots that the coupled Newton iteration did not find; may be empty."""
-    try:
-        runs = records.experiment(EXPERIMENTS[0]).runs()
-    except MissingRecordsError:
-        return ""
-    counts = runs.loc[runs["method"] == "shampoo_newton_authors", "fallbacks"].dropna()
-    if counts.empty or counts.max() == 0:
-        return ""
-    numbers = " to ".join(f"{count:g}" for count in sorted({counts.min(), counts.max()}))
-    return (
-        f"Shampoo32, Newton: roots by coupled Newton iteration, of which {numbers} a run failed; "
-        "the matrix before, at first the identity, stays."
     )

@@ -56,7 +56,8 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         sentences=[
             f"Median over {data['num_runs'].max()} seeds with its 95 % bootstrap interval, and the "
             "rate that eight trials chose. n = 128, condition 1e10.",
-            "The authors' readings, eps 1e-8 unless said. Newton: coupled iteration, positive "
-            "roots by way of the inverse one; a root that it does not find stays the one before.",
+            "The authors' readings, eps 1e-8 unless said. Newton: coupled iteration, Shampoo's "
+            "as the authors run it (with a ridge, and kept though it has not converged), positive "
+            "roots by way of the inverse one.",
         ],
     )
