@@ -60,7 +60,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
             "Momentum .9 for all but SGD and Adam, updates of Shampoo and KrADagrad* scaled to the "
             "gradient's norm, roots every 3 steps, eps 1e-8; n = 128 unless said, "
             "condition 1e10.",
-            "Newton: roots by the authors' coupled iteration, with a ridge and kept though it has not "
-            "converged.",
+            "Newton: roots by the authors' coupled iteration, with a ridge and kept though it "
+            "has not converged.",
         ],
     )
