@@ -55,7 +55,8 @@ def missing(
         for run in absent[:_MOST_NAMED]
     ]
     more = f" and {len(absent) - len(named)} more" if len(absent) > len(named) else ""
-    return f"Missing: {', '.join(named)}{more}; make it with: {experiment.command}."
+    again = f"python -m scripts.restore {experiment.name}"  # without the search
+    return f"Missing: {', '.join(named)}{more}; make it with: {again}."
 
 
 def chosen_by(experiment: Experiment) -> str:

@@ -181,7 +181,7 @@ def missing_commands(spec: Mapping[str, Any], sources: Sources) -> list[str]:
     for name in dict.fromkeys(named(spec, "experiment")):
         try:
             if sources.records.experiment(name).missing:
-                found.append(f"python run.py experiment={name}{cost_of(name)}")
+                found.append(f"python -m scripts.restore {name}")
         except MissingRecordsError:
             found.append(f"python run.py experiment={name}{cost_of(name)}")
         except RecordsError:

@@ -165,7 +165,7 @@ def test_a_deleted_run_is_named_with_the_command(make, records, tmp_path):
     data = comparison.table(records, panels)
     assert set(data["num_runs"]) == {2}
     text = text_of(comparison.draw(records, panels, data, title="T"))
-    command = "python run.py experiment=ggt_fig2"
+    command = "python -m scripts.restore ggt_fig2"
     assert f"Missing: diag seed 1 (logistic); make it with: {command}." in text
     assert "2 run(s) left out because another method lacks their seed." in text
     # The panel of another case lacks nothing.

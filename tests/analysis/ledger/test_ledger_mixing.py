@@ -110,7 +110,7 @@ def test_an_absent_run_is_a_remark(bench):
     found = bench.verdict(better=rule)
     assert found.verdict == "reproduced" and found.n == 3
     assert "a (e, c): the run of seed 2 is absent" in found.remarks
-    assert found.commands == ("python run.py experiment=e",)
+    assert found.commands == ("python -m scripts.restore e",)
 
 
 def test_mixed_versions_within_an_experiment_are_refused(bench):
