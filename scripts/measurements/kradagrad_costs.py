@@ -74,8 +74,9 @@ def operations() -> list[dict]:
 def increment() -> list[dict]:
     """Section 4.1: operations of dL = L G R G' L / t over 2 N (2 m + n) + 2 m^2 + 2 m^3, N = m n.
 
-    case "printed": ((L G) R) G' and its Frobenius norm, of 2 m^2 operations, then times L;
-    "kernel": what the optimizers do from F = G R^1/2, without the product that makes F.
+    case "printed": the counted products of ((L G) R) G', then times L, and 2 m^2 for the Frobenius
+    norm, which are put in by hand, as only products are counted; "kernel": the products that the
+    optimizers make from F = G R^1/2, without the one that makes F.
     """
     rows = []
     for seed, generator in kit.cases(20):

@@ -39,9 +39,10 @@ def epoch_times() -> list[dict]:
     """Seconds of an iteration and of its optimizer's step, the mean over a turn's steps.
 
     data: "cifar10" (ResNet-32) or "cifar100" (ResNet-56), without normalisation, batches of 128;
-    every: steps between roots. part "step": the optimizer's alone; "iteration": with the forward
-    and backward pass, timed in the same turn on a batch of noise. An epoch of any number of
-    iterations has the same ratios.
+    every: steps between roots. part "step": the optimizer's alone; "iteration": with a forward and
+    a backward pass on a batch of noise, which are the same for all methods: they are timed first,
+    in as many turns, and the time of a turn is added to each method's of that number. An epoch of
+    any number of iterations has the same ratios.
     """
     rows = []
     for data, (depth, num_classes) in MODELS.items():
