@@ -84,16 +84,20 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         for axes, (panel, name) in zip(grid, PANELS.items(), strict=True):
             _draw_panel(axes, data[data["panel"] == panel], methods)
             axes.set_xlabel(name, fontsize=7)
-        names = [f"{looks.line(m)['label']}  {_equation(m)}".strip() for m in methods]
-        grid[0].set_yticks(np.arange(len(methods))[::-1], names, fontsize=7)
+        names = [_name(data, method) for method in methods]
+        grid[0].set_yticks(np.arange(len(methods))[::-1], names, fontsize=6)
         grid[0].set_ylim(-0.6, len(methods) - 0.3)
         style.head(figure, captions.heading(TITLE, [experiment], style.PAGE_WIDTH))
         style.footnote(figure, _caption(experiment, data))
     return figure
 
 
-def _equation(method: str) -> str:
-    return f"({EQUATIONS[method]})" if method in EQUATIONS else ""
+def _name(data: pd.DataFrame, method: str) -> str:
+    """A method with its equation and, below, what was chosen for it."""
+    rows = data[(data["panel"] == "loss") & (data["method"] == method)]
+    tuned = str(rows["tuned"].iloc[0]).replace(" (grid edge)", ", edge") if len(rows) else ""
+    equation = f"  ({EQUATIONS[method]})" if method in EQUATIONS else ""
+    return f"{looks.line(method)['label']}{equation}\n{tuned}".strip()
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
@@ -113,16 +117,12 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
             continue
         axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
         axes.plot(row["value"], place, "o", color=color, markersize=4)
-        if isinstance(row["tuned"], str) and row["tuned"]:
-            text = row["tuned"].replace(" (grid edge)", ", edge")
-            axes.annotate(text, (row["value"], place), xytext=(0, 4), fontsize=6, ha="center",
-                          textcoords="offset points")  # fmt: skip
 
 
 def _caption(experiment: Experiment, data: pd.DataFrame) -> list[str]:
     runs = int(data.loc[data["panel"] == "loss", "num_runs"].max())
     said = [
-        f"Loss: median over {runs} runs with a 95 % bootstrap interval; beside a mark what was "
+        f"Loss: median over {runs} runs with a 95 % bootstrap interval; below a name what was "
         "chosen, `edge` at an end of its grid. Time: one thread, median of turns.",
         captions.chosen_by(experiment),
         captions.missing(experiment),
