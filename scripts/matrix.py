@@ -2,10 +2,11 @@
 
     python -m scripts.matrix [--task NAME ...] [--optimizer NAME ...] [--data-dir DIR]
 
-Prints the table, and writes it to docs/matrix.md where nothing was left out and every task had its
-data. It took 15 minutes on two cores that had other work as well. With --runs DIR the records stay
-there, and what has run there is not run again. Exit status 1 if a cell failed, which no cell may:
-an optimizer runs on a task, or is refused with a reason.
+Prints the table, and writes it to docs/matrix.md where every task had its data. Of some tasks or
+optimizers alone, the other cells stay as they are on that page, which is written if it is whole. It
+took 15 minutes on two cores that had other work as well. With --runs DIR the records stay there,
+and what has run there is not run again. Exit status 1 if a cell failed, which no cell may: an
+optimizer runs on a task, or is refused with a reason.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.matrix_cells import Cell, names, run_cells
-from scripts.matrix_page import page, table
+from scripts.matrix_page import known_cells, page, table
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "matrix.md"
 # Of the processor. The slowest cell, Newton's method on a CNN, takes 30.
@@ -35,10 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return 130
     print(table(cells))
-    whole = options.task == names("task") and options.optimizer == names("optimizer")
-    if whole and all(cell.status not in ("no data", "failed") for cell in cells):
-        PAGE.write_text(page(cells))
-        print(f"wrote {PAGE}")
+    if all(cell.status not in ("no data", "failed") for cell in cells):
+        both = known_cells(PAGE.read_text()) if PAGE.is_file() else {}
+        both |= {(cell.optimizer, cell.task): cell for cell in cells}
+        every = [(o, t) for t in names("task") for o in names("optimizer")]
+        if all(pair in both for pair in every):
+            PAGE.write_text(page([both[pair] for pair in every]))
+            print(f"wrote {PAGE}")
     return int(any(cell.status == "failed" for cell in cells))
 
 

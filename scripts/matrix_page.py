@@ -102,3 +102,12 @@ def read_page(text: str) -> dict[tuple[str, str], tuple[str, str]]:
             for head, sign in zip(heads, match[2].split(" | "), strict=True):
                 found[match[1], tasks[head]] = (sign, said.get(sign, ""))
     return found
+
+
+def known_cells(text: str) -> dict[tuple[str, str], Cell]:
+    """The cells of a page, (optimizer, task) -> cell; a refusal has its requirement as reason."""
+    statuses = {sign: status for status, sign in MARKS.items()}
+    return {
+        pair: Cell(*pair, statuses.get(sign, "refused"), reason)
+        for pair, (sign, reason) in read_page(text).items()
+    }

@@ -9,7 +9,7 @@ import yaml
 
 from scripts import matrix, matrix_cells
 from scripts.matrix_cells import RAN, Cell, run_cell
-from scripts.matrix_page import letters, page, read_page, requirement, table
+from scripts.matrix_page import known_cells, letters, page, read_page, requirement, table
 from tests.commands import CONF
 from tests.fake_sets import standing_in
 
@@ -173,6 +173,15 @@ def test_the_command_prints_the_part_that_was_asked_for(capsys, tmp_path, monkey
     assert out[5].startswith("1  the model must have linear layers")
     # A part of the matrix writes no page.
     assert not matrix.PAGE.exists()
+
+
+def test_a_part_of_the_matrix_mends_the_page_that_has_the_rest(tmp_path, monkeypatch):
+    written = matrix.PAGE.read_text()
+    monkeypatch.setattr(matrix, "PAGE", tmp_path / "matrix.md")
+    wrong = {("sgd", "logistic"): Cell("sgd", "logistic", "diverged")}
+    matrix.PAGE.write_text(page([*(known_cells(written) | wrong).values()]))
+    assert matrix.main(["--task", "logistic", "--optimizer", "sgd", "--workers", "1"]) == 0
+    assert matrix.PAGE.read_text() == written
 
 
 def test_a_name_that_does_not_exist_ends_the_command(capsys):
