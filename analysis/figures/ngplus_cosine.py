@@ -20,7 +20,7 @@ LABELS = {"sgd_cosine": "cosine", "sgd_steps": "steps"}
 _OF = ("ngplus_cosine", "tiny_imagenet")
 PANELS = (
     Panel(*_OF, y="accuracy, val", x="epoch", title="validation"),
-    Panel(*_OF, y="nll, val", x="epoch", title="validation"),
+    Panel(*_OF, y="nll, val", x="epoch", hidden=0.25, title="validation"),
     Panel(*_OF, x="epoch", title="training loss"),
 )
 

@@ -25,7 +25,7 @@ PANELS = (
     Panel(*_OF, y="accuracy, train", x="seconds", title="training, against time"),
     Panel(*_OF, y="accuracy, val", x="epoch", title="validation"),
     Panel(*_OF, y="accuracy, train", x="epoch", title="training"),
-    Panel(*_OF, y="nll, val", x="epoch", title="validation"),
+    Panel(*_OF, y="nll, val", x="epoch", hidden=0.25, title="validation"),
     Panel(*_OF, x="epoch", title="training loss"),
 )
 
