@@ -93,6 +93,10 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
 
 def _numbers(values: pd.Series, runs: pd.Series) -> list[str]:
     return [
-        number_text(float(value)) if value < np.inf else "not reached" if run else "no run"
+        number_text(round(value) if value > 100 else float(value))
+        if value < np.inf
+        else "not reached"
+        if run
+        else "no run"
         for value, run in zip(values, runs, strict=True)
     ]
