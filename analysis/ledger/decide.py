@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from analysis.ledger.leaves import LEAVES, Decision, Spec
+from analysis.ledger.checks import Spec
+from analysis.ledger.leaves import LEAVES, Decision
 from analysis.ledger.rules import NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, joint
 from analysis.ledger.samples import Evidence, NotTested
 from analysis.ledger.sources import Sources

@@ -6,9 +6,10 @@ mistake never becomes a verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from analysis.ledger.limits import KINDS, LOWER, UPPER
 from analysis.ledger.quantity_forms import (
     FormError,
     Spec,
@@ -33,6 +34,7 @@ class Form(NamedTuple):
         numbers: keys whose value is a number, or a quantity that gives one.
         margins: keys whose value is a margin: see `margin`.
         groups: keys whose value is a list of lists of quantities.
+        bounded: keys whose value is a list of quantities with bounds: see `_bounded`.
         options: keys whose value is a plain number, a direction, or other rules.
         required: keys that must be there.
         one_of: keys of which at least one must be there.
@@ -43,6 +45,7 @@ class Form(NamedTuple):
     numbers: tuple[str, ...] = ()
     margins: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    bounded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
@@ -50,22 +53,25 @@ class Form(NamedTuple):
     @property
     def keys(self) -> frozenset[str]:
         """Everything the rule knows."""
-        kinds = (self.quantities, self.lists, self.numbers, self.margins, self.groups)
+        kinds = (
+            self.quantities, self.lists, self.numbers, self.margins, self.groups, self.bounded
+        )  # fmt: skip
         return frozenset((*sum(kinds, ()), *self.options))
 
 
 _AB = ("a", "b")
-_BOUNDS = ("at_most", "at_least", "partly")
+_BOUNDS = (*KINDS, "partly")
 
 # `fails`, `all` and `most` hold other rules: see `_compound`.
 RULES: Mapping[str, Form] = {
     "better": Form(quantities=_AB, options=("direction",), required=_AB),
+    "not_better": Form(quantities=_AB, options=("direction",), required=_AB),
     "throughout": Form(
         quantities=_AB, margins=("margin",), options=("direction", "share", "partly"), required=_AB
     ),
     "equal": Form(quantities=_AB, margins=("margin",), required=(*_AB, "margin")),
     "order": Form(lists=("quantities",), options=("direction",), required=("quantities",)),
-    "ratio": Form(quantities=_AB, numbers=_BOUNDS, required=_AB, one_of=("at_most", "at_least")),
+    "ratio": Form(quantities=_AB, numbers=_BOUNDS, required=_AB, one_of=KINDS),
     "near": Form(
         quantities=("a",),
         numbers=("value",),
@@ -78,8 +84,9 @@ RULES: Mapping[str, Form] = {
         numbers=_BOUNDS,
         options=("share",),
         required=("a",),
-        one_of=("at_most", "at_least"),
+        one_of=KINDS,
     ),
+    "within": Form(bounded=("parts",), options=("share", "partly"), required=("parts",)),
     "identity": Form(quantities=("a",), options=("tolerance",), required=("a",)),
     "count": Form(
         quantities=("a",), numbers=("equals",), options=("relative",), required=("a", "equals")
@@ -89,14 +96,14 @@ RULES: Mapping[str, Form] = {
         numbers=(*_BOUNDS, "near"),
         options=("tolerance",),
         required=("a",),
-        one_of=("at_most", "at_least", "near"),
+        one_of=(*KINDS, "near"),
     ),
     "mean": Form(
         quantities=("a",),
         numbers=(*_BOUNDS, "near"),
         options=("tolerance",),
         required=("a",),
-        one_of=("at_most", "at_least", "near"),
+        one_of=(*KINDS, "near"),
     ),
     "positive": Form(quantities=("a",), required=("a",)),
     "correlation": Form(lists=_AB, options=("at_least_pairs",), required=_AB),
@@ -145,6 +152,7 @@ def _complete(name: str, given: Any, outer: Spec, where: str) -> Spec:
         (form.numbers, number),
         (form.margins, margin),
         (form.groups, _groups),
+        (form.bounded, _bounded),
     )
     for keys, complete in kinds:
         for key in keys:
@@ -165,7 +173,7 @@ def _check_form(name: str, form: Form, given: Mapping[str, Any], where: str) -> 
     if form.one_of and not found:
         raise FormError(f"{where}: needs {' or '.join(form.one_of)}")
     # Two bounds are an interval for values, each by itself; a mean has one.
-    if len(found) > 1 and name != "bound":
+    if len(found) > 1 and (name != "bound" or len(found) > 2 or not _is_interval(found)):
         raise FormError(f"{where}: needs only one of {', '.join(form.one_of)}")
     if len(found) > 1 and "partly" in given:
         raise FormError(f"{where}: partly goes with one bound, not with both")
@@ -174,6 +182,27 @@ def _check_form(name: str, form: Form, given: Mapping[str, Any], where: str) -> 
     for key in form.options:
         if key in given and key not in ("direction", "rule", "parts"):
             plain_number(given[key], f"{where}, {key}")
+
+
+def _is_interval(bounds: Sequence[str]) -> bool:
+    return [sum(key in side for key in bounds) for side in (LOWER, UPPER)] == [1, 1]
+
+
+def _bounded(value: Any, defaults: Spec, used: set[str], where: str) -> list[Spec]:
+    """Quantities with their bounds: a list of `{a: quantity, at_most: number, ...}`."""
+    if not isinstance(value, list) or not value:
+        raise FormError(f"{where}: must be a list of quantities with bounds, got {value!r}")
+    found = []
+    for index, part in enumerate(value, 1):
+        place = f"{where} {index}"
+        check_keys(must_map(part, place), {"a", *KINDS}, ("a",), place)
+        bounds = [key for key in part if key in KINDS]
+        if len(bounds) != 1 and not _is_interval(bounds):
+            raise FormError(f"{place}: needs one of {', '.join(KINDS)}, or one of each side")
+        spec = {"a": quantity(part["a"], defaults, used, f"{place}, a")}
+        spec |= {key: number(part[key], defaults, used, f"{place}, {key}") for key in bounds}
+        found.append(spec)
+    return found
 
 
 def _groups(value: Any, defaults: Spec, used: set[str], where: str) -> list[list[Spec]]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis import measures
+from analysis.ledger.limits import limits_of
 from analysis.ledger.samples import NotTested
 
 REPRODUCED, PARTLY, NOT_REPRODUCED = "reproduced", "partly", "not reproduced"
@@ -119,19 +120,31 @@ def equal(a: np.ndarray, b: np.ndarray, margin: float) -> Finding:
     return finding_of(verdict, "difference", interval, len(a), detail, strong)
 
 
-def ratio(
-    a: np.ndarray,
-    b: np.ndarray,
-    at_most: float | None = None,
-    at_least: float | None = None,
-    partly: float | None = None,
-) -> Finding:
+def not_better(a: np.ndarray, b: np.ndarray, direction: str = "min") -> Finding:
+    """`a` is not ahead of `b`: the interval of the paired difference contains 0, or lies below it.
+
+    There is no partly. Few seeds make the interval wide and the rule easy to keep, which is why the
+    claims use it only beside a rule that the same seeds can fail.
+
+    Raises:
+        NotTested: if the difference is not defined because all runs of both diverged.
+    """
+    found = better(a, b, direction)
+    if math.isnan(found.center):
+        raise NotTested("all runs of both diverged, so that neither is ahead")
+    verdict = NOT_REPRODUCED if found.verdict == REPRODUCED else REPRODUCED
+    return replace(found, verdict=verdict, strong=verdict == NOT_REPRODUCED)
+
+
+def ratio(a: np.ndarray, b: np.ndarray, partly: float | None = None, **bounds: float) -> Finding:
     """The ratio of medians keeps a bound: the end of its paired interval that faces the bound does.
 
     partly: that end keeps the looser bound `partly`; without one, the ratio itself keeps the bound.
     Numbers that are inf are targets not reached; resamples in which neither side reaches it only
     widen the interval.
 
+    Args:
+        bounds: one of `limits.KINDS`.
     Raises:
         NotTested: if neither median is reached, so that there is no ratio.
     """
@@ -139,45 +152,39 @@ def ratio(
     detail = f"medians {np.median(a):.4g} and {np.median(b):.4g}"
     if math.isnan(float(interval.center)):
         raise NotTested(f"neither side reaches its target within the budget ({detail})")
-    return _bounded("ratio", interval, len(a), detail, at_most, at_least, partly)
+    return _bounded("ratio", interval, len(a), detail, partly, bounds)
 
 
 def mean(
     a: np.ndarray,
-    at_most: float | None = None,
-    at_least: float | None = None,
     partly: float | None = None,
     near: float | None = None,
     tolerance: float = 0.0,
     what: str = "mean",
+    **bounds: float,
 ) -> Finding:
     """The mean over seeds keeps a bound, or is near a number, with its interval; see `ratio`.
 
     near: the interval overlaps `near` ± `tolerance`.
     """
-    interval = measures.bootstrap_interval(a, "mean")
     if near is not None:
         return close(a, near, tolerance, what=what)
-    return _bounded(what, interval, len(a), "", at_most, at_least, partly)
+    return _bounded(what, measures.bootstrap_interval(a, "mean"), len(a), "", partly, bounds)
 
 
-def _bounded(what, interval, n, detail, at_most, at_least, partly) -> Finding:
+def _bounded(what, interval, n, detail, partly, bounds) -> Finding:
     center, low, high = (float(value) for value in interval)
-    sign, bound = (1, at_most) if at_most is not None else (-1, at_least)
-    end, other = (high, low) if sign == 1 else (low, high)
-
-    def keeps(value: float, limit: float) -> bool:
-        return sign * value <= sign * limit
-
-    if keeps(end, bound):
+    (limit,) = limits_of(bounds)
+    end, other = (high, low) if limit.upper else (low, high)
+    if limit.keeps(end):
         verdict = REPRODUCED
-    elif keeps(end, partly) if partly is not None else keeps(center, bound):
+    elif limit.moved_to(partly).keeps(end) if partly is not None else limit.keeps(center):
         verdict = PARTLY
     else:
         verdict = NOT_REPRODUCED
-    strong = verdict == NOT_REPRODUCED and not keeps(other, bound)
-    words = f"{'at most' if sign == 1 else 'at least'} {bound:.4g}"
-    return finding_of(verdict, what, interval, n, "; ".join(filter(None, [words, detail])), strong)
+    strong = verdict == NOT_REPRODUCED and not limit.keeps(other)
+    words = "; ".join(filter(None, [str(limit), detail]))
+    return finding_of(verdict, what, interval, n, words, strong)
 
 
 def close(

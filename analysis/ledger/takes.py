@@ -74,6 +74,11 @@ def _least_loss(run: Run, options: Options) -> float:
     return math.nan if run.diverged or np.isnan(losses).all() else float(np.nanmin(losses))
 
 
+def _greatest_loss(run: Run, options: Options) -> float:
+    losses = _losses(run, options)
+    return math.nan if run.diverged or not len(losses) else float(losses.max())
+
+
 def _loss_at(run: Run, options: Options) -> float:
     if ("at" in options) == ("step" in options):
         raise NotTested("loss_at needs one of at and step")
@@ -228,6 +233,7 @@ TAKES: Mapping[str, Take] = {
     "final_loss": _take(_final_loss, "fraction", "suboptimality"),
     "mean_loss": _take(_mean_loss, "suboptimality"),
     "least_loss": _take(_least_loss, "suboptimality"),
+    "greatest_loss": _take(_greatest_loss, "suboptimality"),
     "loss_at": _take(_loss_at, "at", "step", "suboptimality"),
     "noise": _take(_noise, "share"),
     "metric": _take(_metric, "at", required=_METRIC),
