@@ -93,12 +93,11 @@ def linear_layer(
 
 def per_sample_gradients(layer: nn.Linear, inputs: Tensor, targets: Tensor) -> Tensor:
     """Gradient of each sample's squared error by automatic differentiation, (b, m, n)."""
-
-    def loss(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return (weight @ x - y).square().sum()
-
-    weight = layer.weight.detach()
-    return torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(weight, inputs, targets)
+    weight = layer.weight.detach().requires_grad_()
+    errors = (inputs @ weight.T - targets).square().sum(1)
+    return torch.stack(
+        [torch.autograd.grad(error, weight, retain_graph=True)[0] for error in errors]
+    )
 
 
 def first_step(layer: nn.Linear, inputs: Tensor, targets: Tensor, optimizer: NGPlus) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from optimizers import KFAC, NGPlus, NGPlusAuthors, Shampoo
 from scripts.measurements import kit
 from tasks.models.resnet_cifar import ResNetCIFAR
 
+aten = torch.ops.aten
 # Beside those of ResNet-32: a square, a tall and a very tall matrix.
 SHAPES = ((64, 64), (128, 33), (300, 40))
 NUM_STEPS = 20
@@ -124,27 +128,59 @@ def numbers_kept(method: str, m: int, n: int) -> dict[str, int]:
 
 
 def block_cost() -> list[dict[str, object]]:
-    """Multiplications of inverting what NG+ keeps for 1024 rows, whole against blocks of p.
+    """Operations of NG+'s inverses of 1024 rows, whole against blocks of p: 64, 128, 256 and 512.
 
-    value: sum of p^3 over the blocks that (18) leaves out of 1024^3, as a ratio; predicted s^2.
+    value: ratio of what the factorisations and inverses in a step count, each by the shapes that
+    it is called with; predicted s^2. products: ratio of the step's matrix products, statistic and
+    direction.
     """
-    m, n, rows = 1024, 1100, []
-    whole = inversion_cost(m, n, None)
-    for p in (64, 128, 256, 512):
-        ratio = whole / inversion_cost(m, n, p)
-        rows.append({"p": p, "s": m // p, "value": ratio, "predicted": (m // p) ** 2})
-    return [{**row, "seed": seed} for seed, row in enumerate(rows)]
+    m, n = 1024, 1100
+    inverses, products = operations(m, n, None)
+    rows: list[dict[str, object]] = []
+    for seed, p in enumerate((64, 128, 256, 512)):
+        ours, theirs = operations(m, n, p)
+        rows.append(
+            {
+                "p": p, "s": m // p, "value": inverses / ours, "predicted": (m // p) ** 2,
+                "products": products / theirs, "seed": seed,
+            }
+        )  # fmt: skip
+    return rows
 
 
-def inversion_cost(m: int, n: int, block_size: int | None) -> int:
-    """Sum of p^3 over the blocks that NG+ keeps for a layer."""
+def operations(m: int, n: int, block_size: int | None) -> tuple[int, int]:
+    """Floating-point operations of a step of NG+ that renews one layer: inverses, products.
+
+    Cholesky's factorisation of k rows counts k^3 / 3, the inverse from it 2 k^3 / 3 and products as
+    torch counts them, a multiplication and an addition as two.
+
+    Raises:
+        ValueError: if the step inverts nothing that is counted.
+    """
     layer = nn.Linear(n, m, bias=False)
     options = {"statistic": "minibatch", "initial": 0.1, "block_size": block_size}
     optimizer = NGPlus(layer.parameters(), model=layer, **options)
-    layer.weight.grad = torch.zeros(m, n)
-    optimizer.step()
-    (kept,) = [t for _, quantity, t in optimizer.matrices() if quantity == "statistic"]
-    return len(kept) * kept.shape[-1] ** 3
+    layer.weight.grad = kit.gaussian(
+        m, n, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+    )
+    # In thirds, to stay with whole numbers.
+    counted = {aten.linalg_cholesky_ex: cubes(1), aten.cholesky_inverse: cubes(2)}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        optimizer.step()
+    flops = counter.get_flop_counts()["Global"]
+    thirds = sum(flops.get(op, 0) for op in counted)
+    if thirds == 0:
+        raise ValueError(f"a step of NG+ with blocks of {block_size} made no Cholesky factor")
+    return thirds // 3, sum(flops.values()) - thirds
+
+
+def cubes(factor: int) -> Callable[..., int]:
+    """Counts so many times the cube of the rows of each matrix of a batch."""
+
+    def count(shape: torch.Size, *args: object, out_shape=None, **kwargs: object) -> int:
+        return factor * prod(shape[:-2]) * shape[-1] ** 3
+
+    return count
 
 
 EXACT = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
@@ -14,19 +16,19 @@ NUM_IMAGES = 1_281_167  # training images of ImageNet
 def step_bound() -> list[dict[str, object]]:
     """The coefficient of |gradient|^2 in (20) as a share of the alpha / (2 h2) that the proof uses.
 
-    alpha / h2 - L alpha^2 / (2 h1^2) at the largest step allowed, by the reading "printed",
-    2 h1^2 / (L h2), and "corrected", half of it.
+    At the largest step allowed, by the reading "printed", alpha = 2 h1^2 / (L h2), and
+    "corrected", half of it. h1, h2 and L cancel, so each reading is one number.
     """
-    rows = []
-    for seed, generator in kit.cases(NUM_CASES):
-        h1, ratio, L = (10 ** kit.gaussian(3, generator=generator)).tolist()
-        h2 = h1 * (1 + ratio)
-        for reading, factor in (("printed", 2), ("corrected", 1)):
-            alpha = factor * h1**2 / (L * h2)
-            coefficient = alpha / h2 - L * alpha**2 / (2 * h1**2)
-            value = coefficient / (alpha / (2 * h2))
-            rows.append({"reading": reading, "seed": seed, "value": value})
-    return rows
+    return [
+        {"reading": reading, "seed": 0, "value": float(share(factor, 1, 2, 3))}
+        for reading, factor in (("printed", 2), ("corrected", 1))
+    ]
+
+
+def share(factor: int, h1: int, h2: int, L: int) -> Fraction:
+    """(alpha / h2 - L alpha^2 / (2 h1^2)) / (alpha / (2 h2)) at alpha = factor h1^2 / (L h2)."""
+    alpha = Fraction(factor * h1**2, L * h2)
+    return (alpha / h2 - L * alpha**2 / (2 * h1**2)) / (alpha / (2 * h2))
 
 
 def potential() -> list[dict[str, object]]:

@@ -2,9 +2,13 @@
 
 import math
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier, local
 
 import pytest
 import torch
+import yaml
 
 from scripts.measurements import (
     kit,
@@ -18,6 +22,8 @@ from scripts.measurements import (
     ngplus_variant_times,
 )
 from tasks.models.resnet_cifar import ResNetCIFAR
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -86,9 +92,11 @@ def test_row_sampling_notices_a_bias(monkeypatch):
 
 def test_the_step_bound_leaves_nothing_as_printed():
     rows = ngplus_theory.step_bound()
-    # Differences of two equal float64 numbers, as shares of them.
-    assert max(map(abs, column(rows, reading="printed"))) < 1e-14
-    assert max(abs(v - 1) for v in column(rows, reading="corrected")) < 1e-14
+    assert column(rows, reading="printed") == [0]
+    assert column(rows, reading="corrected") == [1]
+    # Whatever the constants are, in exact arithmetic.
+    assert {ngplus_theory.share(2, *constants) for constants in ((1, 2, 3), (5, 7, 2))} == {0}
+    assert ngplus_theory.share(1, 5, 7, 2) == 1
 
 
 def test_the_potential_with_n_fails_where_there_are_more_rows():
@@ -137,8 +145,10 @@ def test_numbers_kept_of_a_tall_layer(method, count):
     assert ngplus_storage.numbers_kept(method, 5, 3) == {"statistic": count, "root": count}
 
 
-def test_blocks_cost_the_square_of_their_number_less():
-    assert all(row["value"] == row["predicted"] for row in ngplus_storage.block_cost())
+def test_inverses_of_blocks_cost_the_square_of_their_number_less():
+    # Of k rows k^3 by Cholesky: (k^3 + 2 k^3) / 3; two products of 2 (8 x 9 x 8) operations.
+    assert ngplus_storage.operations(8, 9, None) == (8**3, 4 * 8 * 9 * 8)
+    assert ngplus_storage.operations(8, 9, 2) == (4 * 2**3, 4 * 8 * 9 * 2)
 
 
 def test_comparison_is_exact_where_efim_is_a_kronecker_product(generator):
@@ -167,15 +177,30 @@ def test_gaussian_statistics_of_known_matrices():
     assert value == pytest.approx(math.sqrt(200 * 199 / 2))
 
 
-def test_shares_of_a_batch_average_to_the_whole(generator):
-    weight = kit.gaussian(6, 9, generator=generator)
-    inputs, targets = (kit.gaussian(12, k, generator=generator) for k in (9, 6))
-    whole = ngplus_parallel.gradients(weight, inputs, targets)
-    parts = [
-        ngplus_parallel.gradients(weight, inputs[i : i + 4], targets[i : i + 4]) for i in (0, 4, 8)
-    ]
-    means = torch.stack([part.left() / 4 for part in parts]).mean(0)
-    torch.testing.assert_close(means, whole.left() / 12)
+@pytest.mark.parametrize(("form", "calls"), [("samples", 3), ("minibatch", 0)])
+def test_two_that_share_a_batch_do_what_one_does(form, calls, monkeypatch):
+    """Threads instead of processes: the sum waits for both."""
+    barrier, given, ranks = Barrier(2, timeout=20), {}, local()
+
+    def all_reduce(tensor):
+        given[ranks.value] = tensor.clone()
+        barrier.wait()
+        total = given[0] + given[1]
+        barrier.wait()
+        tensor.copy_(total)
+
+    def run(rank):
+        ranks.value = rank
+        return ngplus_parallel.train(form, rank, 2)
+
+    monkeypatch.setattr(ngplus_parallel.dist, "all_reduce", all_reduce)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(run, (0, 1)))
+    alone, _ = ngplus_parallel.train(form, 0, 1)
+    for found, counts in both:
+        # Float64 sums in another order, over twelve steps.
+        torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-12)
+        assert (counts.get("curvature", 0), counts["gradient"]) == (calls, 12)
 
 
 @pytest.mark.parametrize("form", ["samples", "minibatch"])
@@ -220,9 +245,6 @@ def test_a_timed_step_trains(method, generator):
 
 
 def test_forms_are_those_of_the_experiment():
-    import yaml
-
-    from analysis.load import PLANS
-
-    methods = yaml.safe_load((PLANS / "ngplus_variants.yaml").read_text())["methods"]
+    plan = ROOT / "conf" / "experiment" / "ngplus_variants.yaml"
+    methods = yaml.safe_load(plan.read_text())["methods"]
     assert set(ngplus_variant_times.FORMS) | {"sgd", "adam", "ng_plus_authors"} == set(methods)
