@@ -13,25 +13,38 @@ from analysis.ledger.sources import Sources
 
 Spec = Mapping[str, Any]
 
-# Fewer seeds than these decide nothing; fewer than the second are remarked on in short runs.
-MIN_SEEDS, WANTED_SEEDS, SHORT_RUN_SECONDS = 3, 5, 60.0
+# A verdict needs so many seeds, and more where a run takes less than a minute; a comparison of
+# measured numbers needs so many rows.
+MIN_SEEDS, MIN_SEEDS_OF_SHORT, SHORT_RUN_SECONDS, MIN_ROWS = 3, 5, 60.0, 3
 
 
-def evidence_of(*samples: Sample) -> Evidence:
-    """The joined evidence of what one rule compares, refused where it must not be compared."""
+def evidence_of(*samples: Sample, compared: bool = False) -> Evidence:
+    """The joined evidence of what one rule is decided by.
+
+    Args:
+        compared: whether the rule takes an interval, which one or two rows do not give.
+    Raises:
+        RecordsError: if versions are mixed.
+        NotTested: if there are too few seeds or rows, or seconds that cannot be compared.
+    """
     evidence = Evidence()
     for sample in samples:
-        if sample.random and len(sample.labels) < MIN_SEEDS:
-            raise NotTested(
-                f"too few seeds: {len(sample.labels)} of {sample.name}, {MIN_SEEDS} are needed"
-            )
+        _check_number(sample, compared)
         evidence |= sample.evidence
-    few = min((len(s.labels) for s in samples if s.random), default=WANTED_SEEDS)
-    if few < WANTED_SEEDS and evidence.seconds < SHORT_RUN_SECONDS:
-        remark = f"{few} seeds, where runs shorter than a minute ask for {WANTED_SEEDS}"
-        evidence |= Evidence(remarks=frozenset([remark]))
     evidence.check()
     return evidence
+
+
+def _check_number(sample: Sample, compared: bool) -> None:
+    n = len(sample.labels)
+    if sample.random:
+        short = sample.evidence.seconds < SHORT_RUN_SECONDS
+        needed = MIN_SEEDS_OF_SHORT if short else MIN_SEEDS
+        if n < needed:
+            because = " for runs shorter than a minute" if short else ""
+            raise NotTested(f"too few seeds: {n} of {sample.name}, {needed} are needed{because}")
+    elif compared and sample.evidence.measurements and n < MIN_ROWS:
+        raise NotTested(f"too few rows: {n} of {sample.name}, a comparison needs {MIN_ROWS}")
 
 
 def direction_of(spec: Spec, sample: Sample) -> str:
@@ -72,7 +85,8 @@ def margin_of(margin: Any, b: np.ndarray, sources: Sources) -> tuple[Any, Eviden
     samples = [evaluate(spec, sources) for spec in specs]
     evidence = evidence_of(*samples)
     if "sd" in margin:
-        return float(np.std(samples[0].worst("min"), ddof=1)), evidence
+        with np.errstate(invalid="ignore"):  # of a diverged run it is nan, which `equal` refuses
+            return float(np.std(samples[0].worst("min"), ddof=1)), evidence
     means = [float(np.mean(sample.worst(sample.direction or "min"))) for sample in samples]
     gap = (max(means) - min(means)) / 2
     if not np.isfinite(gap):

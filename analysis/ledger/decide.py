@@ -39,7 +39,11 @@ def _fails(spec: Spec, sources: Sources) -> Decision:
 
 
 def _parts(spec: Spec, sources: Sources) -> tuple[list[Finding], list[str], Evidence, list[str]]:
-    """Findings of the parts there are records of, in words, their evidence; and what is missing."""
+    """Findings of the parts there are records of, in words, their evidence; and what is missing.
+
+    Raises:
+        NotTested: if none of them can be decided.
+    """
     found, words, evidence, absent = [], [], Evidence(), []
     for part in spec["parts"]:
         ((name, inner),) = ((key, value) for key, value in part.items() if key != "what")
@@ -59,21 +63,31 @@ def _parts(spec: Spec, sources: Sources) -> tuple[list[Finding], list[str], Evid
 def _all(spec: Spec, sources: Sources) -> Decision:
     found, words, evidence, absent = _parts(spec, sources)
     verdict = joint(found)
-    if absent and verdict == REPRODUCED:
-        verdict = PARTLY
+    # One verdict is sure whatever is missing: that some of the parts hold and some do not.
+    if absent and verdict != PARTLY:
+        raise _unsure(words, absent)
     return _of_parts(verdict, found, words, absent), evidence
 
 
 def _most(spec: Spec, sources: Sources) -> Decision:
     found, words, evidence, absent = _parts(spec, sources)
     held = sum(finding.verdict == REPRODUCED for finding in found)
-    partly = spec.get("partly", spec["at_least"])
-    verdict = REPRODUCED if held >= spec["at_least"] else PARTLY
-    if held < partly:
-        if held + len(absent) >= partly:  # what is missing could decide it
-            raise NotTested("; ".join(absent))
-        verdict = NOT_REPRODUCED
+
+    def verdict_of(holding: int) -> str:
+        if holding >= spec["at_least"]:
+            return REPRODUCED
+        return PARTLY if holding >= spec.get("partly", spec["at_least"]) else NOT_REPRODUCED
+
+    verdict = verdict_of(held)
+    if verdict_of(held + len(absent)) != verdict:
+        raise _unsure(words, absent)
     return _of_parts(verdict, found, words, absent), evidence
+
+
+def _unsure(words: list[str], absent: list[str]) -> NotTested:
+    """What is missing could decide it."""
+    count = f"{len(words)} of {len(words) + len(absent)} parts tested"
+    return NotTested("; ".join([count, *words, *absent]))
 
 
 def _of_parts(verdict: str, found: list[Finding], words: list[str], absent: list[str]) -> Finding:

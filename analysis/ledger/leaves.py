@@ -32,13 +32,17 @@ Decision = tuple[Finding, Evidence]
 def _better(spec: Spec, sources: Sources) -> Decision:
     a, b = pair(spec, sources)
     direction = direction_of(spec, a)
-    return rules.better(a.worst(direction), b.worst(direction), direction), evidence_of(a, b)
+    return rules.better(a.worst(direction), b.worst(direction), direction), evidence_of(
+        a, b, compared=True
+    )
 
 
 def _not_better(spec: Spec, sources: Sources) -> Decision:
     a, b = pair(spec, sources)
     direction = direction_of(spec, a)
-    return rules.not_better(a.worst(direction), b.worst(direction), direction), evidence_of(a, b)
+    return rules.not_better(a.worst(direction), b.worst(direction), direction), evidence_of(
+        a, b, compared=True
+    )
 
 
 def _equal(spec: Spec, sources: Sources) -> Decision:
@@ -46,7 +50,9 @@ def _equal(spec: Spec, sources: Sources) -> Decision:
     direction = a.direction or "min"
     worst = b.worst(direction)
     margin, more = margin_of(spec["margin"], worst, sources)
-    return rules.equal(a.worst(direction), worst, float(margin)), evidence_of(a, b) | more
+    return rules.equal(a.worst(direction), worst, float(margin)), evidence_of(
+        a, b, compared=True
+    ) | more
 
 
 def _throughout(spec: Spec, sources: Sources) -> Decision:
@@ -62,13 +68,15 @@ def _throughout(spec: Spec, sources: Sources) -> Decision:
         margins = np.broadcast_to(margins, ours.shape[1:])
     shares = {key: spec[key] for key in ("share", "partly") if key in spec}
     finding = many.throughout(ours, theirs, direction, margins=margins, **shares)
-    return finding, evidence_of(a, b) | more
+    return finding, evidence_of(a, b, compared=True) | more
 
 
 def _ratio(spec: Spec, sources: Sources) -> Decision:
     a, b = pair(spec, sources)
     bounds, more = numbers(spec, (*KINDS, "partly"), sources)
-    return rules.ratio(a.worst("min"), b.worst("min"), **bounds), evidence_of(a, b) | more
+    return rules.ratio(a.worst("min"), b.worst("min"), **bounds), evidence_of(
+        a, b, compared=True
+    ) | more
 
 
 # ---------------------------------------------------------------- one quantity
@@ -81,6 +89,8 @@ def _near(spec: Spec, sources: Sources) -> Decision:
     if isinstance(tolerance, Mapping):
         tolerance, behind = margin_of(tolerance, np.array([value]), sources)
         more |= behind
+        if not np.isfinite(tolerance):
+            raise NotTested("the tolerance is not finite: a run that it is taken from diverged")
     finding = rules.close(a.worst("min"), value, float(tolerance), spec.get("side_of"))
     return finding, evidence_of(a) | more
 
@@ -132,7 +142,7 @@ def _slope(spec: Spec, sources: Sources) -> Decision:
 
 def _positive(spec: Spec, sources: Sources) -> Decision:
     a = one(spec, sources)
-    return rules.positive(a.worst("max")), evidence_of(a)
+    return rules.positive(a.worst("max")), evidence_of(a, compared=True)
 
 
 # ---------------------------------------------------------------- many quantities
@@ -174,7 +184,7 @@ def _order(spec: Spec, sources: Sources) -> Decision:
     for best, worst in itertools.pairwise(samples):
         a, b = aligned(best, worst)
         found.append(rules.better(a.worst(direction), b.worst(direction), direction))
-        evidence |= evidence_of(a, b)
+        evidence |= evidence_of(a, b, compared=True)
         words.append(f"{best.name} before {worst.name}: {found[-1].verdict} ({found[-1].text})")
     evidence.check()
     means = ", ".join(f"{s.name} {np.mean(s.worst(direction)):.4g}" for s in samples)

@@ -105,13 +105,23 @@ def number(spec: Any, sources: Sources) -> tuple[float, Evidence]:
     """A number: itself, `{mean_of: q}`, `{median_of: q}`, or a quantity for its median.
 
     A diverged run counts as inf. The evidence is that of the quantity.
+
+    Raises:
+        NotTested: if it is not finite: whatever is compared with it would keep it, or fail to,
+            whatever it were itself.
     """
     if not isinstance(spec, Mapping):
         return float(spec), Evidence()
     inner = spec.get("mean_of") or spec.get("median_of") or spec
     sample = evaluate(inner, sources)
     values = sample.worst(sample.direction or "min")
-    return float(np.mean(values) if "mean_of" in spec else np.median(values)), sample.evidence
+    found = float(np.mean(values) if "mean_of" in spec else np.median(values))
+    if not np.isfinite(found):
+        raise NotTested(
+            f"the number taken from {sample.name} is not finite: its runs diverged or did not get "
+            "there"
+        )
+    return found, sample.evidence
 
 
 # ---------------------------------------------------------------- derived, seed by seed

@@ -105,13 +105,21 @@ def better(a: np.ndarray, b: np.ndarray, direction: str = "min") -> Finding:
 def equal(a: np.ndarray, b: np.ndarray, margin: float) -> Finding:
     """`a` equals `b` to within a margin: the interval of the paired difference lies within it.
 
-    partly: they overlap.
+    partly: they overlap. Where runs of one side alone diverged, the two are not equal.
+
+    Raises:
+        NotTested: if runs of both sides diverged, or the margin is not finite.
     """
+    finite = [bool(np.isfinite(side).all()) for side in (a, b)]
+    if not any(finite):
+        raise NotTested("runs of both sides diverged, so that there is nothing to be equal")
+    if all(finite) and not math.isfinite(margin):
+        raise NotTested("the margin is not finite: a run that it is taken from diverged")
     interval = difference(a, b, "min")
     _, low, high = (float(value) for value in interval)
-    if -margin <= low and high <= margin:
+    if all(finite) and -margin <= low and high <= margin:
         verdict = REPRODUCED
-    elif high < -margin or low > margin or math.isnan(low):
+    elif not all(finite) or high < -margin or low > margin:
         verdict = NOT_REPRODUCED
     else:
         verdict = PARTLY
@@ -130,7 +138,7 @@ def not_better(a: np.ndarray, b: np.ndarray, direction: str = "min") -> Finding:
         NotTested: if the difference is not defined because all runs of both diverged.
     """
     found = better(a, b, direction)
-    if math.isnan(found.center):
+    if not (np.isfinite(a) | np.isfinite(b)).any():
         raise NotTested("all runs of both diverged, so that neither is ahead")
     verdict = NOT_REPRODUCED if found.verdict == REPRODUCED else REPRODUCED
     return replace(found, verdict=verdict, strong=verdict == NOT_REPRODUCED)

@@ -107,8 +107,19 @@ def test_numbers_as_the_configuration_writes_them(tmp_path):
         (judged(equal=BETTER), "equal: margin is missing"),
         (judged(equal={**BETTER, "margin": {"relativ": 1}}), "margin: unknown key 'relativ'"),
         (judged(equal={**BETTER, "margin": "wide"}), "margin: must be a number, got 'wide'"),
-        (judged(ratio=BETTER), "ratio: needs at_most or at_least"),
+        (judged(ratio=BETTER), "ratio: needs at_most or less_than or at_least or more_than"),
         (judged(ratio={**BETTER, "at_most": 1, "at_least": 0}), "needs only one of"),
+        (
+            judged(bound={"a": {"measurement": "m"}, "at_most": 1, "less_than": 2}),
+            "needs only one of",
+        ),
+        (judged(within={"parts": []}), "parts: must be a list of quantities with bounds"),
+        (judged(within={"parts": [{"a": {"measurement": "m"}}]}), "parts 1: needs one of at_most"),
+        (
+            judged(within={"parts": [{"a": {"measurement": "m"}, "at_most": 1, "less_than": 2}]}),
+            "parts 1: needs one of at_most",
+        ),
+        (judged(within={"parts": [{"a": {"measurement": "m"}, "upto": 1}]}), "key 'upto'"),
         (
             judged(bound={"a": {"measurement": "m"}, "at_most": 1, "at_least": 0, "partly": 2}),
             "partly goes with one bound",

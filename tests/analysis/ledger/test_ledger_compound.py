@@ -29,8 +29,10 @@ def three(bench):
         ((HOLDS, NOT), "partly"),
         ((NOT, PART), "partly"),
         ((NOT, NOT), "not reproduced"),
-        ((HOLDS, "absent"), "partly"),
-        ((NOT, "absent"), "not reproduced"),
+        ((HOLDS, "absent"), "not tested"),  # it may be reproduced or partly
+        ((NOT, "absent"), "not tested"),
+        ((HOLDS, NOT, "absent"), "partly"),  # whatever comes of the absent one
+        ((PART, "absent"), "partly"),
         (("absent",), "not tested"),
     ],
 )
@@ -39,6 +41,8 @@ def test_all(three, names, expected):
     assert found.verdict == expected
     if "absent" in names:
         assert "absent: not tested" in found.detail + found.reason
+    if expected == "not tested" and len(names) == 2:
+        assert found.reason.startswith("1 of 2 parts tested; ")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,8 @@ def test_all(three, names, expected):
         ((HOLDS, NOT, NOT), "partly"),
         ((NOT, NOT, NOT), "not reproduced"),
         ((NOT, NOT, "absent"), "not tested"),  # what is absent could make it partly
+        ((HOLDS, NOT, "absent"), "not tested"),  # or reproduced
+        ((HOLDS, HOLDS, "absent"), "reproduced"),
     ],
 )
 def test_most(three, names, expected):

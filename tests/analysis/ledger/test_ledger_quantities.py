@@ -44,6 +44,7 @@ def value(bench):
         ("final_loss", {"fraction": 0.5}, 25.5),
         ("mean_loss", {}, 50.5),
         ("least_loss", {}, 1.0),
+        ("greatest_loss", {}, 100.0),
         ("loss_at", {"step": 100}, 1.5),  # over 2 of the 100 steps
         ("loss_at", {"at": 0.05}, 96.5),
         ("noise", {}, 0.0),
@@ -66,7 +67,7 @@ def test_suboptimality_subtracts_the_optimum(value):
 
 def test_a_diverged_run_has_numbers_only_before_it_diverged(value):
     losses = [*LOSSES[:20], math.nan]
-    for take in ("final_loss", "mean_loss", "least_loss", "noise"):
+    for take in ("final_loss", "mean_loss", "least_loss", "greatest_loss", "noise"):
         assert math.isnan(value(take, losses, diverged=True))
     assert math.isnan(value("loss_at", losses, diverged=True, step=50))
     assert value("loss_at", losses, diverged=True, step=20) == pytest.approx(81.5)
