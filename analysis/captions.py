@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import curves, looks
+from analysis import curves, lettering, looks, style
 
 if TYPE_CHECKING:
     from analysis.load import Experiment
@@ -25,8 +24,10 @@ def stand_ins(experiments: Iterable[Experiment]) -> str:
 def heading(title: str, experiments: Iterable[Experiment], width: float) -> str:
     """A figure's title with what stands in for the paper's own, wrapped to `width` inches."""
     said = stand_ins(experiments)
-    # At 9 pt a character of the default font is about 0.072 inch wide.
-    lines = [textwrap.fill(line, int(width / 0.072)) for line in (title, f"stand-in: {said}")]
+    lines = [
+        lettering.wrapped(line, 0.95 * width - 0.1, style.TITLE_SIZE)
+        for line in (title, f"stand-in: {said}")
+    ]
     return "\n".join(lines if said else lines[:1])
 
 

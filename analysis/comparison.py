@@ -39,6 +39,9 @@ __all__ = [
     "why_not_comparable",
 ]  # fmt: skip
 
+# More methods than these have their chosen values in the caption: the legend would fill the figure.
+_MOST_IN_LEGEND = 8
+
 
 def table(records: Records, panels: Sequence[Panel]) -> pd.DataFrame:
     """Return the curves of all panels, tidy (`COLUMNS`).
@@ -90,8 +93,8 @@ def draw(
         legend = _legend(data, drawn)
         heading = captions.heading(title, experiments.values(), width)
         caption = _caption(experiments, panels, data, labels, sentences)
-        room = 0.13 * (style.num_legend_rows(legend.values(), width) + heading.count("\n") + 2)
-        room += 0.1 * (len(" ".join(caption)) * 0.046 / width + 1)
+        room = style.head_height(heading, list(legend.values()), width)
+        room += style.footnote_height(caption, width)
         figure = Figure(figsize=(width, height * num_rows + room), layout="constrained")
         grid = figure.subplots(num_rows, columns, squeeze=False)
         for axes, (number, panel) in zip(grid.flat, enumerate(panels), strict=False):
@@ -125,14 +128,15 @@ def _legend(data: pd.DataFrame, drawn: Mapping[str, Mapping[str, object]]) -> di
         entries[method] = str(look["label"])
         if rows.empty:
             entries[method] += ": no run"
-        elif _one_rate_each(data) and tuned != {""}:
+        elif _in_legend(data) and tuned != {""}:
             entries[method] += f", {tuned.pop()}"
     return entries
 
 
-def _one_rate_each(data: pd.DataFrame) -> bool:
-    points = data[data["note"] == ""]
-    return points.empty or points.groupby("method")["tuned"].nunique().max() <= 1
+def _in_legend(data: pd.DataFrame) -> bool:
+    """Whether the chosen values stand in the legend: one each, and not too many for a legend."""
+    chosen = data[data["note"] == ""].groupby("method")["tuned"].nunique()
+    return len(chosen) <= _MOST_IN_LEGEND and (chosen.empty or chosen.max() <= 1)
 
 
 def _caption(
@@ -144,7 +148,7 @@ def _caption(
 ) -> list[str]:
     points = data[data["note"] == ""]
     said = [*sentences, *_about_curves(panels, points)]
-    if not _one_rate_each(data):
+    if not _in_legend(data):
         said.append(captions.tuned_values(points, labels))
     said.append(captions.diverged(points, labels))
     for name, experiment in experiments.items():

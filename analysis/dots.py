@@ -56,7 +56,7 @@ def draw(
     caption.append(curves.provenance(experiment.runs()))
     with style.context():
         caption = [sentence for sentence in caption if sentence]
-        height = _ROW_HEIGHT * len(rows) + 1.1 + 0.1 * (len(" ".join(caption)) * 0.046 / 7 + 1)
+        height = _ROW_HEIGHT * len(rows) + 1.1 + style.footnote_height(caption, style.PAGE_WIDTH)
         figure = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
         axes = figure.subplots()
         for line, row in enumerate(rows):

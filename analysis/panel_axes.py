@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from analysis import curves, looks, style
+from analysis import curves, lettering, looks, style
 from analysis.panels import X_LABELS, Panel
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ def draw_panel(
         note = "\n".join(dict.fromkeys(rows["note"]))
         axes.set(xticks=[], yticks=[], ylabel="")
         share = axes.figure.get_figwidth() / axes.get_subplotspec().get_gridspec().ncols
-        # At 7 pt a character is about 0.06 inch wide; the panel leaves room for its neighbours.
-        text = textwrap.fill(note, int((share - 0.4) / 0.06))
+        text = lettering.wrapped(note, share - 0.4, 7)  # with room for its neighbours
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=7)
         return
     for method, curve in points.groupby("method", sort=False):

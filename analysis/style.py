@@ -6,12 +6,12 @@ Nothing happens at import: matplotlib's settings change only inside `context()`.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis import lettering
 from analysis.looks import (
     ALIASES,
     BLACK,
@@ -32,19 +32,23 @@ from analysis.looks import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
     "ALIASES", "BLACK", "BLUE", "BROWN", "CAPTION_COLOR", "COLUMN_WIDTH", "GREEN", "LOOKS", "OLIVE",
     "ORANGE", "PAGE_WIDTH", "PURPLE", "SKY", "SPARE_COLOURS", "VERMILLION", "WINE", "Look",
-    "context", "footnote", "head", "head_of", "legend_below",
-    "line", "lines", "num_legend_rows", "save",
+    "context", "footnote", "footnote_height", "head", "head_height", "head_of", "head_with",
+    "legend_below", "line", "lines", "save",
 ]  # fmt: skip
 
 # Widths in inches of one and of two columns of a two-column page.
 COLUMN_WIDTH, PAGE_WIDTH = 3.4, 7.0
 CAPTION_COLOR = "0.45"
+TITLE_SIZE, FOOTNOTE_SIZE = 9, 6  # points
+MOST_LEGEND_COLUMNS = 5
+_BETWEEN_COLUMNS = 1.2  # of a legend, in sizes of its font
 
 _SETTINGS = {
     "font.size": 8,
@@ -96,7 +100,7 @@ def legend_below(axes: Axes) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, -0.2),
         ncols=_num_columns(labels, axes.figure.get_figwidth() / grid.ncols, most=2),
-        columnspacing=1.2,
+        columnspacing=_BETWEEN_COLUMNS,
     )
 
 
@@ -104,56 +108,69 @@ def head(figure: Figure, title: str, entries: Sequence[Mapping[str, Any]] = ()) 
     """Put a title above all panels, and one legend under it, from looks (`looks.lines`)."""
     from matplotlib.lines import Line2D
 
-    if not entries:
-        figure.suptitle(title, fontsize=9)
-        return
-    handles = [Line2D([], [], **entry) for entry in entries]
-    num_columns = _num_columns([h.get_label() for h in handles], figure.get_figwidth(), most=4)
-    # The title is the legend's own: the layout would put a title of the figure on top of it.
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=num_columns,
-        title=title,
-        title_fontsize=9,
-        columnspacing=1.2,
-    )
+    head_with(figure, title, [Line2D([], [], **entry) for entry in entries])
 
 
 def head_of(figure: Figure, title: str, axes: Axes) -> None:
     """Put a title above all panels, and one legend under it, from the curves of `axes`."""
     handles, labels = axes.get_legend_handles_labels()
+    for handle, label in zip(handles, labels, strict=True):
+        handle.set_label(label)
+    head_with(figure, title, handles)
+
+
+def head_with(figure: Figure, title: str, handles: Sequence[Artist]) -> None:
+    """Put a title above all panels, and one legend under it; both are centred."""
     if not handles:
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(title, fontsize=TITLE_SIZE)
         return
-    num_columns = _num_columns(labels, figure.get_figwidth(), most=4)
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=num_columns, title=title,
-        title_fontsize=9,
-    )  # fmt: skip
+    labels = [str(handle.get_label()) for handle in handles]
+    # The title is the legend's own: the layout would put a title of the figure on top of it.
+    legend = figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=_num_columns(labels, figure.get_figwidth(), most=MOST_LEGEND_COLUMNS),
+        title=title,
+        title_fontsize=TITLE_SIZE,
+        columnspacing=_BETWEEN_COLUMNS,
+    )
+    legend.get_title().set_multialignment("center")
 
 
-def num_legend_rows(labels: Iterable[str], width: float) -> int:
-    """Rows of the legend that `head` puts above a figure `width` inches wide."""
-    labels = list(labels)
-    return math.ceil(len(labels) / _num_columns(labels, width, most=4))
+def head_height(title: str, labels: Sequence[str], width: float) -> float:
+    """Height in inches of what `head` puts above a figure `width` inches wide."""
+    rows = math.ceil(len(labels) / _num_columns(labels, width, MOST_LEGEND_COLUMNS))
+    # A row of the legend and the gap to the next one.
+    return lettering.height_of(title, TITLE_SIZE) + 0.18 * rows + 0.08
 
 
-def _num_columns(labels: list[str], width: float, most: int) -> int:
+def _num_columns(labels: Sequence[str], width: float, most: int) -> int:
     """Columns of a legend that fit into `width` inches: a wider one would crush the panels."""
-    # At 8 pt a character takes about 0.06 inch; a sample of the line and its gaps 0.55 inch.
-    longest = 0.06 * max(map(len, labels), default=0) + 0.55
-    num_columns = max(1, min(most, int(width / longest)))
-    num_rows = max(1, math.ceil(len(labels) / num_columns))
-    return max(1, math.ceil(len(labels) / num_rows))
+    em = _SETTINGS["legend.fontsize"] / lettering.POINTS_PER_INCH
+    sample = (_SETTINGS["legend.handlelength"] + 0.8) * em
+    for num_columns in range(min(most, len(labels)), 1, -1):
+        num_rows = math.ceil(len(labels) / num_columns)
+        parts = [labels[i : i + num_rows] for i in range(0, len(labels), num_rows)]
+        needed = sum(sample + lettering.longest(part, 8) for part in parts)
+        needed += (len(parts) - 1) * _BETWEEN_COLUMNS * em + 2 * em
+        if needed <= width:
+            return len(parts)
+    return 1
 
 
 def footnote(figure: Figure, sentences: Iterable[str]) -> None:
     """Write small grey lines under the figure, wrapped to its width; the layout makes room."""
-    # At 6 pt a character of the default font is about 0.046 inch wide.
-    width = int(figure.get_figwidth() / 0.046)
-    text = textwrap.fill(" ".join(sentences), width)
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=CAPTION_COLOR)
+    text = _footnote_text(sentences, figure.get_figwidth())
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=FOOTNOTE_SIZE, color=CAPTION_COLOR)
+
+
+def footnote_height(sentences: Iterable[str], width: float) -> float:
+    """Height in inches of what `footnote` writes under a figure `width` inches wide."""
+    return lettering.height_of(_footnote_text(sentences, width), FOOTNOTE_SIZE) + 0.06
+
+
+def _footnote_text(sentences: Iterable[str], width: float) -> str:
+    return lettering.wrapped(" ".join(sentences), 0.96 * width, FOOTNOTE_SIZE)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -24,7 +24,7 @@ COLORS = {
     NOT_TESTED: "0.85",
 }  # fmt: skip
 EVIDENCE = {
-    "exact": "mathematics, counts", "paper": "runs, paper's scale", "small": "runs, small scale",
+    "exact": "computed", "paper": "runs, paper's scale", "small": "runs, small scale",
     "timed": "measured times", "mixed": "more than one kind",
 }  # fmt: skip
 COLUMNS = ["by", "group", "verdict", "count"]
@@ -69,10 +69,8 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         left.set_title("by paper")
         _draw_bars(right, data[data["by"] == "evidence"])
         right.set_title("of those tested, by evidence")
-        figure.legend(
-            handles=[Patch(color=color, label=verdict) for verdict, color in COLORS.items()],
-            loc="outside upper center", ncols=len(COLORS), title=TITLE, title_fontsize=9,
-        )  # fmt: skip
+        handles = [Patch(color=color, label=verdict) for verdict, color in COLORS.items()]
+        style.head_with(figure, TITLE, handles)
         style.footnote(figure, _caption(data))
     return figure
 

@@ -81,11 +81,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
             _draw_panel(axes, data[data["task"] == task])
         for axes in panels:
             axes.set_axis_off()
-        handles = _legend()
-        figure.legend(
-            handles=handles, loc="outside upper center", ncols=len(handles), title=TITLE,
-            title_fontsize=9,
-        )  # fmt: skip
+        style.head_with(figure, TITLE, _legend())
         style.footnote(figure, _caption(records.experiment(*EXPERIMENTS)))
     return figure
 
