@@ -88,6 +88,18 @@ class Experiment:
         """The methods compared in `case`, in the order of the index."""
         return list(dict.fromkeys(self.final.loc[self.final["case"] == case, "method"]))
 
+    def diverged(self, case: str, method: str) -> set[int]:
+        """Seeds whose final run has diverged."""
+        return self._diverged.get((case, method), set())
+
+    @cached_property
+    def _diverged(self) -> dict[tuple[str, str], set[int]]:
+        found: dict[tuple[str, str], set[int]] = {}
+        for entry in self._index.get("final") or ():
+            if entry["status"] == "diverged":
+                found.setdefault((entry["case"], entry["method"]), set()).add(entry["seed"])
+        return found
+
     @property
     def missing(self) -> list[MissingRun]:
         """The final runs that ended well or diverged, and whose records are not there."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import curves, measures
+from analysis import curves, measures, stacked
 from analysis.frames import MissingRecordsError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _curves(
             "num_runs": len(curve.seeds), "num_diverged": len(diverged),
             "smoothed_steps": _width(panel, len(curve.steps)),
             "step": steps.astype(float), "epoch": steps / per_epoch,
-            "seconds": curves.median_over_seeds(own, "train_seconds", steps, curve.seeds),
+            "seconds": stacked.median_over_seeds(own, "train_seconds", steps, curve.seeds),
             "value": value, "low": np.nan if one else low, "high": np.nan if one else high,
             "note": "",
         }))  # fmt: skip
@@ -181,7 +181,7 @@ def _arranged(
     methods: Sequence[str],
     frame: pd.DataFrame,
     runs: pd.DataFrame,
-) -> dict[str, curves.Runs]:
+) -> dict[str, stacked.Runs]:
     """Each method's runs side by side, over the seeds that all methods with runs share.
 
     Where they share none, each has its own seeds: better than nothing, and no transform of them.
@@ -191,7 +191,7 @@ def _arranged(
     for method, rows in frame.groupby("method", sort=False):
         seeds = shared or sorted(set(rows["seed"]))
         diverged = curves.diverged_seeds(experiment, panel.case, method)
-        found = curves.side_by_side(rows, "value", seeds, diverged)
+        found = stacked.side_by_side(rows, "value", seeds, diverged)
         if not len(found.steps):
             continue
         values = found.values
@@ -212,7 +212,7 @@ def _width(panel: Panel, num_steps: int) -> int:
     return max(1, round(panel.smooth * num_steps)) if panel.y == "loss" else 1
 
 
-def _transformed(arranged: dict[str, curves.Runs], panel: Panel) -> dict[str, curves.Runs]:
+def _transformed(arranged: dict[str, stacked.Runs], panel: Panel) -> dict[str, stacked.Runs]:
     if not panel.transform:
         return arranged
     kind, name = panel.transform
@@ -234,7 +234,7 @@ def _transformed(arranged: dict[str, curves.Runs], panel: Panel) -> dict[str, cu
     return made
 
 
-def _why_absent(arranged: dict[str, curves.Runs], panel: Panel, method: str) -> str:
+def _why_absent(arranged: dict[str, stacked.Runs], panel: Panel, method: str) -> str:
     if method not in arranged:
         return f"no run of {method} has {panel.y}"
     return f"no seed of {method} has a run of {panel.transform[1]} to compare with"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import captions, curves, measures, style
+from analysis import captions, curves, measures, stacked, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def _case_table(experiment: Experiment, case: str) -> pd.DataFrame:
         if rows.empty:
             continue
         diverged = curves.diverged_seeds(experiment, case, method) & set(seeds)
-        losses = curves.side_by_side(rows, "loss", seeds, diverged)
+        losses = stacked.side_by_side(rows, "loss", seeds, diverged)
         kept = measures.thinned(len(losses.steps), MAX_POINTS)
         losses = losses._replace(steps=losses.steps[kept], values=losses.values[:, kept])
         labels = {

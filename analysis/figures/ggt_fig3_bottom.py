@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import captions, curves, measures, style
+from analysis import captions, curves, measures, stacked, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +90,7 @@ def _of(frame: pd.DataFrame, method: str) -> pd.DataFrame:
 def _train(
     rows: pd.DataFrame, seeds: list[int], diverged: set[int], steps_per_epoch: float
 ) -> pd.DataFrame:
-    losses = curves.side_by_side(rows, "loss", seeds, diverged)
+    losses = stacked.side_by_side(rows, "loss", seeds, diverged)
     width = max(1, round(SMOOTHED_SHARE * len(losses.steps)))
     kept = measures.thinned(len(losses.steps), MAX_POINTS)
     smoothed = np.array([measures.running_mean(loss, width) for loss in losses.values])
@@ -105,7 +105,7 @@ def _train(
 
 
 def _valid(rows: pd.DataFrame, seeds: list[int], diverged: set[int]) -> pd.DataFrame:
-    points = curves.band(curves.side_by_side(rows, "value", seeds, diverged))
+    points = curves.band(stacked.side_by_side(rows, "value", seeds, diverged))
     return points.assign(
         epoch=points["step"].map(_median_by_step(rows, "epoch")),
         train_seconds=points["step"].map(_median_by_step(rows, "train_seconds")),

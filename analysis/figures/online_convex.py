@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import captions, curves, looks, measures, style
+from analysis import captions, curves, looks, measures, stacked, style
 from analysis.frames import MissingRecordsError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _regrets(experiment: Experiment, case: str) -> pd.DataFrame:
         if not own:
             continue
         diverged = curves.diverged_seeds(experiment, case, method) & set(own)
-        losses = curves.side_by_side(rows, "loss", own, diverged)
+        losses = stacked.side_by_side(rows, "loss", own, diverged)
         facts = runs[runs["method"] == method].set_index("seed").loc[own]
         names = [column for column in facts.columns if str(column).startswith(_FACT)]
         marks = sorted(int(name.removeprefix(_FACT)) for name in names)

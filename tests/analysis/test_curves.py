@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import curves
+from analysis import curves, stacked
 from analysis.load import Records
 
 
@@ -19,25 +19,25 @@ def rows_of(losses: dict[int, list[float]]) -> pd.DataFrame:
 
 def test_diverged_runs_go_on_as_infinite():
     frame = rows_of({0: [3.0, 2.0, 1.0], 1: [3.0, math.nan]})
-    runs = curves.side_by_side(frame, "loss", [0, 1], diverged={1})
+    runs = stacked.side_by_side(frame, "loss", [0, 1], diverged={1})
     np.testing.assert_array_equal(runs.values, [[3, 2, 1], [3, np.inf, np.inf]])
     np.testing.assert_array_equal(runs.steps, [0, 1, 2])
 
 
 def test_a_shorter_run_that_did_not_diverge_shortens_all():
-    runs = curves.side_by_side(rows_of({0: [3.0, 2.0, 1.0], 1: [3.0, 2.5]}), "loss", [0, 1])
+    runs = stacked.side_by_side(rows_of({0: [3.0, 2.0, 1.0], 1: [3.0, 2.5]}), "loss", [0, 1])
     np.testing.assert_array_equal(runs.values, [[3, 2], [3, 2.5]])
 
 
 def test_all_diverged_keeps_the_longest():
     frame = rows_of({0: [1.0], 1: [3.0, math.inf]})
-    runs = curves.side_by_side(frame, "loss", [0, 1], diverged={0, 1})
+    runs = stacked.side_by_side(frame, "loss", [0, 1], diverged={0, 1})
     np.testing.assert_array_equal(runs.values, [[1, np.inf], [3, np.inf]])
 
 
 def test_seed_order_and_repeated_rows():
     frame = pd.concat([rows_of({0: [1.0], 1: [2.0]})] * 2)
-    runs = curves.side_by_side(frame, "loss", [1, 0])
+    runs = stacked.side_by_side(frame, "loss", [1, 0])
     np.testing.assert_array_equal(runs.values, [[2], [1]])
 
 
