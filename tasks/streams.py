@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasks.balls import in_ball
 from tasks.logistic import logistic_derivatives
 from tasks.synthetic import anisotropic_covariance, minimize_newton, random_rotation
-
-# Halvings of an interval of multipliers: the norm is met to the last digits of float64.
-NUM_HALVINGS = 100
 
 
 class Drawn(NamedTuple):
@@ -205,33 +203,6 @@ def best_least_squares(drawn: Drawn, radius: float) -> Tensor:
         return vectors @ (right / scale.masked_fill(scale <= floor, math.inf)[:, None])
 
     return in_ball(solve, radius, values[-1].item())
-
-
-def in_ball(solve: Callable[[float], Tensor], radius: float, scale: float) -> Tensor:
-    """Minimise within a ball, given the minimisers with |w|^2 / 2 times a multiplier added.
-
-    Args:
-        solve: multiplier >= 0 -> minimiser; its norm falls with the multiplier. Without one it
-            may raise ArithmeticError or torch.linalg.LinAlgError: there is no minimiser.
-        radius: of the ball.
-        scale: a multiplier to begin with.
-    """
-    try:
-        free = solve(0.0)
-        if free.norm() <= radius:
-            return free
-    except (ArithmeticError, torch.linalg.LinAlgError):
-        pass  # the sum of losses has its infimum at infinity: the ball binds
-    high = scale
-    while solve(high).norm() > radius:
-        high *= 10
-    low = 0.0
-    for _ in range(NUM_HALVINGS):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if solve(middle).norm() > radius else (low, middle)
-    return solve(high)
 
 
 STREAMS = {

@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from tasks.balls import in_ball
 from tasks.base import Target, Task
 from tasks.online_convex import OnlineConvex
-from tasks.streams import STREAMS, Drawn, Shape, comparators, horizons, in_ball
+from tasks.streams import STREAMS, Drawn, Shape, comparators, horizons
 
 SHAPE = Shape(count=60, rows=3, columns=2, condition=20.0, radius=2.0, noise=0.5)
 
