@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from runners.records import SCHEMA_VERSION
-from scripts import catalogue, figures, missing
+from scripts import catalogue, missing
 from tests.analysis.conftest import write_experiment, write_run
+from tests.scripts.quiet import Quiet
 
 REST = """
 common: {scale: small}
@@ -19,20 +20,6 @@ methods: {sgd: {optimizer: sgd}}
 search: null
 final: {seeds: [0, 1]}
 """
-
-
-class Quiet:
-    """Takes the place of the bar and keeps what was said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
-
-    def set(self, *_): ...
-
-    def finish(self, *_): ...
 
 
 @pytest.fixture
@@ -230,35 +217,3 @@ def test_a_commands_counts_become_progress():
     assert missing.call(["-c", program], tally, 6) == 3
     assert seen == [2, 4, 5, 6]
     assert tally.lines[1:] == ["a line"]
-
-
-def test_an_unknown_figure_gets_the_list_of_names(capsys):
-    assert figures.main(["--only", "ggt_fig2,ggt_fig99"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("no figure is called ggt_fig99; there are: ")
-    assert {"ggt_fig2", "tasks_small"} <= set(line.partition("are: ")[2].split(", "))
-
-
-def test_one_figure_needs_its_experiments_alone():
-    experiments, _ = catalogue.needs(["ggt_fig2"])
-    assert experiments == ["ggt_fig2"]
-    every, _ = catalogue.needs(figures.figure_names())
-    assert {"ggt_fig2", "ggt_fig3_bottom", "tasks_small"} <= set(every)
-    assert set(every) <= set(catalogue.experiment_names())
-
-
-def test_a_figure_without_records_is_a_failure_unless_it_was_left_out(monkeypatch, roots, tmp_path):
-    options = (roots, tmp_path / "out")
-    work = missing.Work(left_out={"ggt_fig3_bottom": "..."})
-    tally = Quiet()
-    assert figures.draw(["ggt_fig3_bottom"], work, tally, *options) == 0
-    assert "no records of experiment ggt_fig3_bottom" in tally.lines[0]
-    assert figures.draw(["ggt_fig3_bottom"], missing.Work(), tally, *options) == 1
-
-
-def test_a_broken_figure_holds_up_no_other(monkeypatch):
-    def broken(names, roots, out):
-        raise KeyError("loss")
-
-    monkeypatch.setattr(figures, "draw_figures", broken)
-    assert figures.draw_one("ggt_fig2", [], "") == (2, "ggt_fig2: KeyError: 'loss'")
