@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ DIAMETER = 2 * RADIUS
 ALPHA = 1 / (4 * RADIUS**2)
 EPSILON = 2 / (ALPHA * DIAMETER**2)
 LIPSCHITZ = 2 * RADIUS
-STEPS, SEEDS, FIRST = 20_000, (0, 1, 2, 3, 4), 100
+STEPS, SEEDS, FIRST, LATE = 100_000, (0, 1, 2, 3, 4), 100, 1_000
 
 
 class Points(nn.Module):
@@ -60,7 +61,8 @@ def log_regret(steps: int = STEPS) -> list[dict[str, Any]]:
 
     Quantities: `regret`; `bound_ratio`, regret over (m / alpha) log(alpha L^2 D^2 T), the bound
     with m in the place of n (Lemma 7), and `printed_ratio`, with n; `slope` of log(regret / log T)
-    on log T from 100 on, which logarithmic regret keeps at 0 or below.
+    on log T from 100 on; `growth`, that of the regret an e-fold of T adds, from 1000 on. Regret of
+    a log T + b has a growth of 0, and a slope above 0 for long where b < 0.
     """
     shape = Shape(steps, ROWS, COLUMNS, CONDITION, RADIUS, NOISE)
     stream = STREAMS["least_squares"]
@@ -78,18 +80,35 @@ def log_regret(steps: int = STEPS) -> list[dict[str, Any]]:
             )
             least = stream.loss(stream.best(part, RADIUS), part.inputs, part.targets)[0].sum()
             value = (paid[k - 1, index] - least).item()
-            growth = math.log(ALPHA * LIPSCHITZ**2 * DIAMETER**2 * k) / ALPHA
+            bound = math.log(ALPHA * LIPSCHITZ**2 * DIAMETER**2 * k) / ALPHA
             values = {
                 "regret": value,
-                "bound_ratio": value / (ROWS * growth),
-                "printed_ratio": value / (COLUMNS * growth),
+                "bound_ratio": value / (ROWS * bound),
+                "printed_ratio": value / (COLUMNS * bound),
             }
             labels = {"seed": seed, "horizon": k}
             rows += [{**labels, "quantity": q, "value": v} for q, v in values.items()]
-            found.append((k, value / math.log(k)))
-        slope = log_slope(*zip(*found, strict=True))
-        rows.append({"seed": seed, "horizon": steps, "quantity": "slope", "value": slope})
+            found.append((k, value))
+        slope = log_slope(*zip(*((k, value / math.log(k)) for k, value in found), strict=True))
+        values = {"slope": slope, "growth": growth_of([pair for pair in found if pair[0] >= LATE])}
+        labels = {"seed": seed, "horizon": steps}
+        rows += [{**labels, "quantity": q, "value": v} for q, v in values.items()]
     return rows
+
+
+def growth_of(regrets: Sequence[tuple[int, float]]) -> float:
+    """Exponent with which the regret an e-fold of steps adds grows with the steps.
+
+    Args:
+        regrets: pairs of steps and regret, in the order of the steps; nan for fewer than three.
+    """
+    if len(regrets) < 3:
+        return math.nan
+    middles, added = [], []
+    for (k, before), (m, after) in pairwise(regrets):
+        middles.append(math.sqrt(k * m))
+        added.append((after - before) / math.log(m / k))
+    return log_slope(middles, added)
 
 
 SLOW = {"online_log_regret": log_regret}

@@ -154,6 +154,14 @@ def test_the_online_method_stays_in_its_ball_and_below_its_bound():
     assert weight.norm().item() > 0.9
 
 
+def test_growth_of_logarithmic_regret_and_of_a_root():
+    steps = [1000, 2000, 5000, 10000]
+    assert online_newton.growth_of([(k, 8 * math.log(k) - 36) for k in steps]) == pytest.approx(0)
+    # The root adds its half power, less what the unequal spacing of the horizons moves.
+    assert online_newton.growth_of([(k, k**0.5) for k in steps]) == pytest.approx(0.5, abs=0.01)
+    assert math.isnan(online_newton.growth_of([(1000, 1.0), (2000, 2.0)]))
+
+
 def test_weights_of_the_first_term_grow_as_a_power_of_the_steps(monkeypatch):
     monkeypatch.setattr(online_critical, "BETAS", (0.75,))
     rows = online_critical.robbins_monro(200)
@@ -190,13 +198,28 @@ def test_steps_to_the_target_of_the_speed_up(monkeypatch):
     assert curvature.max() == 1 and curvature.min().item() == pytest.approx(8**-0.75)
     assert optimum.norm().item() == pytest.approx(math.sqrt(8))
     monkeypatch.setattr(online_speed_up, "NOISE", 0.0)
+    monkeypatch.setattr(online_speed_up, "SHORTEST", 5)
     # Without noise SGD multiplies each coordinate by 1 - lr h: f <= f(0) / 10 by a known step.
     away, step = torch.ones(8, dtype=torch.float64), 0
     values = [(curvature * away.square()).sum().item()]
-    while sum(values[-max(1, step // 10) :]) / max(1, step // 10) > values[0] / 10:
+    while step < 5 or torch.tensor(values)[-max(5, round(step / 10)) :].mean() > values[0] / 10:
         away = away * (1 - 0.25 * curvature)
         values.append((curvature * away.square()).sum().item())
         step += 1
     assert online_speed_up.steps_to_target(torch.optim.SGD, 0.25, 8, 0) == step
-    monkeypatch.setattr(online_speed_up, "MOST_STEPS", 5)
-    assert online_speed_up.steps_to_target(torch.optim.SGD, 1e-3, 8, 0) == math.inf
+    assert online_speed_up.steps_to_target(torch.optim.SGD, 0.25, 8, 0, step - 1) == math.inf
+
+
+def test_the_rate_of_fewest_steps_is_found_whatever_is_broken_off(monkeypatch):
+    asked = []
+
+    def steps_to_target(cls, lr, dim, seed, most):
+        asked.append((lr, most))
+        steps = {1.0: 90, 2.0: 40, 4.0: 30, 8.0: 500}[lr] + seed % 100
+        return steps if steps <= most else math.inf
+
+    monkeypatch.setattr(online_speed_up, "steps_to_target", steps_to_target)
+    assert online_speed_up.fewest(None, [1.0, 2.0, 4.0, 8.0], 4) == 4.0
+    # From the middle of the grid outwards; no run is longer than all of the best rate together.
+    assert [lr for lr, _ in asked[:2]] == [4.0, 4.0]
+    assert {most for lr, most in asked if lr == 8.0} == {61}
