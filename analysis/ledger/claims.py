@@ -25,7 +25,9 @@ NUM_CLAIMS = {"G": 61, "K": 59, "N": 46, "B": 37}
 
 _KEYS = {"id", "place", "claim", "published", "run", "rule", "judged", "not_tested", "note"}
 _REQUIRED = ("id", "place", "claim", "published", "run", "rule")
-_ENTRY = frozenset({"reading", "note"})
+_ENTRY = frozenset({"reading", "scale", "note"})
+# How the scale of runs is called that are the paper's own but for what the paper does not say.
+PAPERS_MODELS = "paper's models"
 _ID = re.compile(r"[GKNB]\d\d")
 _RUNS = re.compile(r"[XPSGT](, ?[XPSGT])*|–|-")
 
@@ -43,12 +45,14 @@ class Judged:
         rule: name of the rule.
         spec: its keys, complete.
         note: what a reader must know of this entry.
+        scale: of its runs, in words that begin with `PAPERS_MODELS`; empty: as the records say.
     """
 
     reading: str
     rule: str
     spec: Mapping[str, Any]
     note: str = ""
+    scale: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,29 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _read(text: str) -> Any:
+    """The document; published numbers as they are written, 1e3 and not 1000.0."""
+    loader = _Loader(text)
+    try:
+        document = loader.get_single_node()
+        claims = document.value if isinstance(document, yaml.SequenceNode) else []
+        for claim in (node for node in claims if isinstance(node, yaml.MappingNode)):
+            for key, value in claim.value:
+                if key.value == "published":
+                    _as_written(value)
+        return loader.construct_document(document) if document is not None else None
+    finally:
+        loader.dispose()
+
+
+def _as_written(node: yaml.Node) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _as_written(item)
+    elif node.tag == "tag:yaml.org,2002:float":
+        node.tag = "tag:yaml.org,2002:str"
+
+
 def default_path() -> Path:
     """analysis/claims.yaml, or the folder of its parts where it was not put together."""
     whole = ANALYSIS / "claims.yaml"
@@ -107,7 +134,7 @@ def load(path: Path | str | None = None) -> list[Claim]:
     claims: dict[str, Claim] = {}
     for file in files:
         try:
-            entries = yaml.load(file.read_text(), Loader=_Loader)
+            entries = _read(file.read_text())
         except yaml.YAMLError as error:
             raise ClaimsError(f"{file.name} is no YAML: {error}") from None
         if not isinstance(entries, list):
@@ -169,8 +196,10 @@ def _entries(entries: Any, name: str) -> list[Judged]:
             rule, spec = complete_rule(entry, _ENTRY, where)
         except FormError as error:
             raise ClaimsError(str(error)) from None
-        reading, note = _line(entry.get("reading") or ""), _line(entry.get("note") or "")
-        found.append(Judged(reading, rule, spec, note))
+        reading, note, scale = (_line(entry.get(key) or "") for key in ("reading", "note", "scale"))
+        if scale and not scale.startswith(PAPERS_MODELS):
+            raise ClaimsError(f"{where}: scale must begin with {PAPERS_MODELS!r}, got {scale!r}")
+        found.append(Judged(reading, rule, spec, note, scale))
     return found
 
 

@@ -17,6 +17,7 @@ from analysis.ledger.rules import NOT_REPRODUCED, NOT_TESTED, shown
 from analysis.ledger.samples import Evidence, NotTested
 from analysis.ledger.sources import Sources
 from analysis.load import PLANS, MissingRecordsError, Records
+from runners import measurements
 from runners.records import RecordsError
 
 
@@ -28,7 +29,10 @@ class Verdict:
         headline: whether this is the claim's first entry, whose verdict is the claim's.
         reason: why nothing was tested; else empty.
         n: seeds or cases; num_runs: training runs that were read.
-        scale: "small", "paper", ..., "exact" for mathematics, "timed" for measured seconds.
+        scale: "small", "paper", ..., "exact" for mathematics, "timed" for measured seconds; or the
+            entry's own words.
+        chosen_by: by which split and metric the experiments' settings were chosen, a sentence a
+            rule; none where the settings were given.
         commands: what would make missing records, with the cost where it is declared.
         remarks: absent and diverged runs, choices at the edge of a grid.
         notes: the claim's and the entry's.
@@ -59,6 +63,7 @@ class Verdict:
     experiments: tuple[str, ...] = ()
     measurements: tuple[str, ...] = ()
     commits: tuple[str, ...] = ()
+    chosen_by: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -133,7 +138,7 @@ def _judge_entry(claim: Claim, entry: Judged, headline: bool, sources: Sources) 
             detail=finding.detail,
             notes=notes,
             commands=tuple(missing_commands(entry.spec, sources)),
-            **_told(evidence),
+            **_told(evidence, entry.scale),
         )
     commands = tuple(missing_commands(entry.spec, sources))
     return _verdict(
@@ -147,10 +152,16 @@ def _judge_entry(claim: Claim, entry: Judged, headline: bool, sources: Sources) 
     )
 
 
-def _told(evidence: Evidence) -> dict[str, Any]:
+def _told(evidence: Evidence, scale: str) -> dict[str, Any]:
+    chosen: dict[str, list[str]] = {}
+    for experiment, rule in sorted(evidence.rules):
+        chosen.setdefault(rule, []).append(experiment)
+    # An entry's words stand for the scale of its runs; what was measured keeps its own.
+    measured = evidence.scales & set(measurements.KINDS)
     return {
         "num_runs": len(evidence.runs),
-        "scale": ", ".join(sorted(evidence.scales)),
+        "scale": ", ".join([scale, *sorted(measured)] if scale else sorted(evidence.scales)),
+        "chosen_by": tuple(f"{rule} ({', '.join(names)})" for rule, names in chosen.items()),
         "data": ", ".join(sorted(evidence.data)),
         "stand_in": "; ".join(sorted(evidence.stand_ins)),
         "experiments": tuple(sorted(evidence.experiments)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from analysis.ledger.claims import PAPERS
+from analysis.ledger.claims import PAPERS, PAPERS_MODELS
 from analysis.ledger.judge import Verdict
 from analysis.ledger.rules import NOT_REPRODUCED, NOT_TESTED, VERDICTS
 
@@ -25,9 +25,12 @@ paired by seed, and its interval is a 95 % bootstrap interval over the seeds:
 A claim that was judged for several readings of a formula, or at several scales, has a row for each;
 the first one counts in the summary. *Scale*: `exact` is mathematics, counting or a seeded
 computation of the size that its row states; `timed` was measured alone on a machine, and only
-ratios of times are compared; `small` is the project's small version of a task. Where data or a
-model take another's place, the stand-in is named: such a verdict speaks of that version, not of the
-paper's own experiment.
+ratios of times are compared; `paper's models` are the paper's own models and data, trained for the
+time that is said, which the paper leaves open; `small` is the project's small version of a task.
+Where data or a model take another's place, the stand-in is named: such a verdict speaks of that
+version, not of the paper's own experiment. Learning rates and other settings that were searched
+were chosen by the split and the metric that the evidence of each row names, with an equal number of
+trials for every method, on seeds that are not judged.
 """
 
 
@@ -128,6 +131,7 @@ def _evidence(verdict: Verdict) -> str:
         _sentence(f"Rule: {verdict.rule}") if verdict.headline else "",
         _sentence(f"Found: {verdict.detail}") if verdict.detail else "",
         f"From {', '.join(sources)}" + (f", {verdict.num_runs} runs." if verdict.num_runs else "."),
+        *(_sentence(f"Settings chosen by {rule}") for rule in verdict.chosen_by),
         *map(_sentence, verdict.remarks),
         *map(_sentence, verdict.notes),
         *(f"Still missing: `{command}`." for command in verdict.commands),
@@ -149,17 +153,26 @@ def own_scale(verdict: Verdict) -> bool:
     return bool(verdict.scale) and scales <= {"exact", "timed", "paper"} and not verdict.stand_in
 
 
+def own_models(verdict: Verdict) -> bool:
+    """Whether runs train the paper's own models on its own data, for a time that is ours."""
+    return verdict.scale.startswith(PAPERS_MODELS) and not verdict.stand_in
+
+
 def _contradictions(verdicts: Sequence[Verdict]) -> str:
     against = [v for v in verdicts if v.verdict == NOT_REPRODUCED]
     lines = ["## Where our runs contradict a paper", ""]
     if not against:
         return "\n".join([*lines, "Nowhere.", ""])
+    own = [v for v in against if own_scale(v)]
+    models = [v for v in against if own_models(v)]
+    others = [v for v in against if v not in own and v not in models]
     groups = (
-        ("By exact mathematics, measured time, or runs at the paper's own scale:", True),
-        ("At a smaller scale or with stand-ins, so of that version only:", False),
-    )
-    for title, own in groups:
-        chosen = [v for v in against if own_scale(v) == own]
+        ("By exact mathematics, measured time, or runs at the paper's own scale:", own),
+        ("By runs of the paper's own models on its data, for a time that the paper does not say:",
+         models),
+        ("At a smaller scale or with stand-ins, so of that version only:", others),
+    )  # fmt: skip
+    for title, chosen in groups:
         if chosen:
             lines += [title, "", *map(_contradiction, chosen), ""]
     return "\n".join(lines)

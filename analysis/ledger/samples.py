@@ -41,6 +41,7 @@ class Evidence:
         experiments, measurements, scales, data, stand_ins, commits: names.
         clocks: (timing, fingerprint, threads) of whatever is in seconds; empty if nothing is.
         versions: (what, of what, version, example): those with one `what` and `of what` must agree.
+        rules: (experiment, the rule that its settings were chosen by) of those that searched.
         remarks: what a reader has to know: absent, failed or diverged runs.
         seconds: training seconds of the shortest run; inf without one.
     """
@@ -55,6 +56,7 @@ class Evidence:
     commits: frozenset[str] = frozenset()
     clocks: frozenset[tuple] = frozenset()
     versions: frozenset[tuple] = frozenset()
+    rules: frozenset[tuple[str, str]] = frozenset()
     remarks: frozenset[str] = frozenset()
     seconds: float = float("inf")
 

@@ -147,6 +147,7 @@ def _evidence(experiment: Experiment, case: str, method: str, runs: list[Run]) -
         stand_ins=frozenset([experiment.stand_in] if experiment.stand_in else []),
         commits=frozenset(str(f["commit"])[:10] for f in facts if f.get("commit")),
         versions=frozenset(v for f in facts for v in _versions(f)),
+        rules=frozenset([(experiment.name, experiment.rule)] if experiment.rule else []),
         remarks=frozenset(remarks),
         seconds=min((float(f.get("train_seconds") or np.inf) for f in facts), default=np.inf),
     )

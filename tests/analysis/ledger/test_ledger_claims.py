@@ -68,8 +68,20 @@ def test_numbers_as_the_configuration_writes_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("written", "expected"),
+    [("1e3", "1e3"), ("2.50", "2.50"), ("[1e-6, 10]", ["1e-6", 10]), ("3", 3), ("null", None)],
+)
+def test_published_numbers_stay_as_they_are_written(tmp_path, written, expected):
+    path = tmp_path / "claims.yaml"
+    text = yaml.safe_dump([claim(published="HERE")])
+    path.write_text(text.replace("HERE", written))
+    assert load(path)[0].published == expected
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
+        (judged(better=BETTER, scale="large"), "judged 1: scale must begin with"),
         (claim(rule="absent"), "K23: rule is missing"),
         (claim(rule=""), "K23: rule is empty"),
         (claim(judged="absent"), "K23: exactly one of judged and not_tested"),

@@ -80,6 +80,30 @@ def test_contradictions_come_from_verdicts_and_notes(bench, written):
     assert "difference -1 (n = 3;" in part and "A longer story. See m." in part
 
 
+def test_the_papers_models_are_filed_by_themselves(bench):
+    bench.runs("e", {"a": [1.0, 2.0, 3.0], "b": [2.0, 3.0, 4.0]})
+    rule = {"better": {"from": FROM, "a": B, "b": A}}
+    own = claim("B19", {**rule, "scale": "paper's models, two epochs"})
+    text = page(verdicts_of(bench, [own, claim("B20", rule)]))
+    assert "| paper's models, two epochs, quadratic |" in text
+    part = text[text.index("## Where our runs contradict") :]
+    first, second = (
+        part.index("for a time that the paper does not say:"),
+        part.index("At a smaller"),
+    )
+    assert first < part.index("**B19**") < second < part.index("**B20**")
+
+
+@pytest.mark.parametrize("rule", ["least validation loss", ""])
+def test_the_evidence_names_the_split_and_metric_of_the_choice(bench, rule):
+    bench.runs("e", {"a": [1.0] * 3, "b": [2.0] * 3})
+    path = bench.root / "experiments" / "e.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rule": rule}))
+    (found,) = verdicts_of(bench, [claim("G01", {"better": {"from": FROM, "a": A, "b": B}})])
+    assert found.chosen_by == ((f"{rule} (e)",) if rule else ())
+    assert ("Settings chosen by least validation loss (e)." in page([found])) == bool(rule)
+
+
 def test_not_tested_says_why_and_the_command(bench, written):
     text = page(verdicts_of(bench, written))
     part = text[text.index("## Not tested") :]
