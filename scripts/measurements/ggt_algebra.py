@@ -4,7 +4,7 @@
 `ggt_diagonal`: what is left of the second moment when its off-diagonal is set to zero.
 `ggt_ridge`: what a ridge of 1e-6 on G^T G does to a step.
 `ggt_sgd_limit`: the way to SGD by decoupling the two epsilons (section 2.2).
-`ggt_exponent`: what half a power of epsilon gains at epsilon = .1 (the slides' note).
+`ggt_exponent`: arithmetic, what half a power of epsilon gains at epsilon = .1 (the slides' note).
 """
 
 from __future__ import annotations
@@ -81,33 +81,29 @@ def written_out(G: Tensor, v: Tensor, power: float) -> Tensor:
 
 
 def diagonal() -> Rows:
-    """Errors of diag(G G^T), G the window with columns beta2^k g_{t-k}, against recursions.
+    """Errors of GGT's own second moments, a window for each coordinate by itself, from recursions.
 
+    A window of one coordinate has no off-diagonal, and the eigenvalue of its G G^T is what the
+    optimizer's root is taken of; nothing of its decay is put in here.
     Columns: case ("unnormalised": D <- beta2^2 D + g^2; "RMSprop": torch's average of squares with
     alpha = beta2^2, divided by 1 - alpha; "decay beta2": with beta2 for its square;
     "with 1 - beta2": with RMSprop's factor left in), seed, value.
     """
-    beta2, num_steps, rows = 0.9, 12, []
+    beta2, dim, num_steps, rows = 0.9, 2, 8, []
     for seed, generator in cases(NUM_CASES):
-        gradients = [[gaussian(DIM, generator=generator)] for _ in range(num_steps)]
-        parameter = torch.nn.Parameter(torch.zeros(DIM, dtype=torch.float64))
-        ggt = GGT([parameter], window=num_steps, momentum=0.0, beta2=beta2, window_dtype="float64")
+        gradients = gaussian(num_steps, dim, generator=generator)
+        found = torch.stack([second_moment(column, beta2) for column in gradients.T])
+        parameter = torch.nn.Parameter(torch.zeros(dim, dtype=torch.float64))
         rms = torch.optim.RMSprop([parameter], alpha=beta2**2)
-        wrong = torch.zeros(DIM, dtype=torch.float64)
-        for (gradient,) in gradients:
-            parameter.grad = gradient
-            ggt.step()
+        squared, wrong = torch.zeros_like(found), torch.zeros_like(found)
+        for gradient in gradients:
+            parameter.grad = gradient.clone()
             rms.step()
+            squared = beta2**2 * squared + gradient**2
             wrong = beta2 * wrong + gradient**2
-        ages = torch.arange(num_steps - 1, -1, -1, dtype=torch.float64)
-        stored = ggt.state["window"]["rows"] * beta2 ** ages[:, None]
-        found = (stored**2).sum(0)
         average = rms.state[parameter]["square_avg"]
-        recursion = torch.zeros(DIM, dtype=torch.float64)
-        for (gradient,) in gradients:
-            recursion = beta2**2 * recursion + gradient**2
         references = {
-            "unnormalised": recursion,
+            "unnormalised": squared,
             "RMSprop": average / (1 - beta2**2),
             "decay beta2": wrong,
             "with 1 - beta2": average,
@@ -119,22 +115,37 @@ def diagonal() -> Rows:
     return rows
 
 
-def ridge() -> Rows:
-    """Relative change of a step of GGT by the ridge, for gradients of a typical norm.
+def second_moment(gradients: Tensor, beta2: float) -> Tensor:
+    """G G^T, a number, that GGT forms of the gradients of one coordinate, shape (t,)."""
+    x = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    options = {"window": len(gradients), "momentum": 0.0, "window_dtype": "float64"}
+    optimizer = GGT([x], beta2=beta2, **options)
+    for gradient in gradients:
+        x.grad = gradient.reshape(1).clone()
+        optimizer.step()
+    return optimizer.spectra()[0].eigenvalues[-1]
 
-    Columns: case (norm of a gradient), seed, value: norm of the difference of the 30th steps with
-    and without the ridge over the norm of the step, momentum .9 in a window of 20 vectors.
+
+def ridge() -> Rows:
+    """Relative change of a step of GGT by the ridge.
+
+    Columns: case ("norm 1", "norm 0.1", "norm 0.01": isotropic gradients of that norm;
+    "ill-conditioned": a unit vector that all gradients share and isotropic noise of norm .01),
+    seed, value: norm of the difference of the 30th steps with and without the ridge over the norm
+    of the step, momentum .9 in a window of 20 vectors of 200 coordinates.
     """
-    rows = []
-    for norm in (1.0, 0.1, 0.01):
-        for seed, generator in cases(20):
-            gradients = [[gaussian(200, generator=generator) * norm / 200**0.5] for _ in range(30)]
+    dim, rows = 200, []
+    norms = {f"norm {norm:g}": (0.0, norm) for norm in (1.0, 0.1, 0.01)}
+    for case, (common, norm) in (norms | {"ill-conditioned": (1.0, 0.01)}).items():
+        for seed, generator in cases(10):
+            shared = torch.full((dim,), common / dim**0.5, dtype=torch.float64)
+            noise = gaussian(30, dim, generator=generator) * norm / dim**0.5
+            gradients = [[shared + row] for row in noise]
             plain, ridged = (
                 last_step(gradients, window=20, ridge=value, window_dtype="float64")
                 for value in (0.0, RIDGE)
             )
-            change = relative_error(ridged, plain)
-            rows.append({"case": f"norm {norm:g}", "seed": seed, "value": change})
+            rows.append({"case": case, "seed": seed, "value": relative_error(ridged, plain)})
     return rows
 
 
@@ -188,7 +199,7 @@ def descend(
 
 
 def exponent() -> Rows:
-    """epsilon^-1/2 at epsilon = .1; columns: case, value."""
+    """epsilon^-1/2 at epsilon = .1, arithmetic alone; columns: case, value."""
     return [{"case": "gain", "value": 0.1**-0.5}]
 
 

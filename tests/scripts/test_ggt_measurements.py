@@ -6,7 +6,13 @@ import math
 import pytest
 import torch
 
-from scripts.measurements import ggt_algebra, ggt_landscapes, ggt_models, ggt_timing
+from scripts.measurements import (
+    ggt_algebra,
+    ggt_landscapes,
+    ggt_models,
+    ggt_timing,
+    ggt_window,
+)
 from scripts.measurements.kit import gaussian
 from tasks.logistic import logistic_derivatives
 
@@ -58,6 +64,12 @@ def test_diagonal_is_a_recursion_with_the_square_of_beta2(monkeypatch):
     assert least(rows, case="with 1 - beta2") == pytest.approx(1 / 0.19 - 1)
 
 
+def test_second_moments_are_read_off_the_optimizer():
+    gradients = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64)
+    expected = 0.5**4 * 9 + 0.5**2 * 1 + 4
+    assert float(ggt_algebra.second_moment(gradients, 0.5)) == pytest.approx(expected)
+
+
 def test_a_ridge_counts_more_where_gradients_are_small(monkeypatch):
     monkeypatch.setattr(ggt_algebra, "cases", lambda count: list(original(2)))
     rows = ggt_algebra.ridge()
@@ -65,6 +77,22 @@ def test_a_ridge_counts_more_where_gradients_are_small(monkeypatch):
     # A change of s by ridge / 2s, relative to s: a hundredfold for a tenth of the norm.
     assert norms[1] / norms[0] == pytest.approx(100, rel=0.1)
     assert norms[2] / norms[1] == pytest.approx(100, rel=0.1)
+    # What the gradients share makes them large, and the window's other directions are not.
+    assert norms[0] < least(rows, case="ill-conditioned")
+
+
+def test_a_trained_windows_ridge_is_that_of_the_formula(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    G = torch.linalg.qr(gaussian(30, 4, generator=generator))[0] * torch.tensor([4.0, 2, 1, 0.5])
+    monkeypatch.setattr(ggt_window, "trained_windows", lambda counts: [(7, G)])
+    rows = ggt_window.ridge_trained()
+    assert {r["seed"] for r in rows} == {7}
+    assert largest(rows, case="condition") == pytest.approx(64)
+    assert largest(rows, case="norm") == pytest.approx(0.5)
+    # v has one singular value s, and U has S^-1 twice: 1 / (s + eps) becomes (s / q)^2 / (q + eps), q^2 = s^2 + ridge
+    s, q, eps = 0.5, (0.25 + 1e-6) ** 0.5, 1e-4
+    expected = 1 - (s / q) ** 2 * (s + eps) / (q + eps)
+    assert largest(rows, case="step") == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_way_to_sgd(monkeypatch):
