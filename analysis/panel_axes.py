@@ -34,11 +34,7 @@ def draw_panel(
     axes.set(xlabel=X_LABELS[panel.x], ylabel=panel.ylabel or _ylabel(panel, drawn))
     points = rows[rows["note"] == ""]
     if points.empty:
-        note = "\n".join(dict.fromkeys(rows["note"]))
-        axes.set(xticks=[], yticks=[], ylabel="")
-        share = axes.figure.get_figwidth() / axes.get_subplotspec().get_gridspec().ncols
-        text = lettering.wrapped(note, share - 0.4, 7)  # with room for its neighbours
-        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=7)
+        write_note(axes, "; ".join(dict.fromkeys(rows["note"])))
         return
     for method, curve in points.groupby("method", sort=False):
         curves.draw_curve(axes, curve, panel.x, drawn[method])
@@ -56,6 +52,14 @@ def draw_panel(
         )  # fmt: skip
     _set_x(axes, panel, points)
     axes.grid(True)
+
+
+def write_note(axes: Axes, note: str) -> None:
+    """Write into an empty panel why it is empty."""
+    axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    share = axes.figure.get_figwidth() / axes.get_subplotspec().get_gridspec().ncols
+    text = lettering.wrapped(note, share - 0.4, 7)  # with room for its neighbours
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=7)
 
 
 def _set_x(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:

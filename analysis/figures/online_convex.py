@@ -1,34 +1,38 @@
 """Regret on online convex streams, and the adaptive ratio mu, against steps and dimension.
 
 No figure of a paper: what the papers bound [Mei et al. 2023, Theorem 3.6; Agarwal et al. 2019,
-section 4.1 and slides], measured. Top: regret of the runs of `online_convex`. Bottom: regret on a
-longer stream, mu against the steps, and mu against the dimension. Regret is drawn over the square
-root of the steps: what a bound allows is flat.
+section 4.1 and slides], measured: regret of the runs of `online_convex`, regret on a longer stream,
+mu against the steps, and mu against the dimension. Regret is drawn over the square root of the
+steps: what a bound allows is flat.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from analysis import captions, curves, looks, measures, stacked, style
+from analysis import captions, curves, looks, regrets, style
 from analysis.frames import MissingRecordsError
+from analysis.panel_axes import write_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.load import Experiment, Records
+    from analysis.load import Records
 
 EXPERIMENTS = ("online_convex",)
-MEASUREMENTS = ("online_regret_long", "online_ratio", "online_ratio_dims")
+MEASUREMENTS = (regrets.LONG, regrets.RATIO, regrets.RATIO_DIMS)
 TITLE = "Regret and adaptivity on convex streams"
 COLUMNS = ["experiment", *curves.COLUMNS, "slope", "note"]
-# Slopes are taken from here on, as by the claims.
-FIRST = 100
-_FACT = "task_facts.comparator_"
+WORDS = ("experiment", "tuned", "note")
+PROBLEMS = {
+    "box": "piecewise linear", "least_squares": "least squares", "logistic": "logistic regression",
+}  # fmt: skip
+MARKERS = {"box": "o", "least_squares": "s", "logistic": "^"}
 REGRET = "regret / √steps"
 
 
@@ -45,9 +49,9 @@ PANELS = (
     Panel("box", "piecewise linear", REGRET),
     Panel("absolute", "absolute regression", REGRET),
     Panel("logistic", "logistic regression", REGRET),
-    Panel(MEASUREMENTS[0], "piecewise linear, longer", REGRET),
-    Panel(MEASUREMENTS[1], "μ of the mean point", "μ"),
-    Panel(MEASUREMENTS[2], "μ of the regret", "μ", "dimension d"),
+    Panel(regrets.LONG, "piecewise linear, longer", REGRET),
+    Panel(regrets.RATIO, "μ of the mean point", "μ"),
+    Panel(regrets.RATIO_DIMS, "μ of the regret", "μ", "dimension d"),
 )
 
 
@@ -64,75 +68,17 @@ def table(records: Records) -> pd.DataFrame:
     for panel in PANELS:
         try:
             if panel.source in MEASUREMENTS:
-                part = _measured(records.measurement(panel.source), panel.source)
+                part = regrets.of_measurement(records.measurement(panel.source), panel.source)
             else:
-                part = _regrets(records.experiment(EXPERIMENTS[0]), panel.source)
+                part = regrets.of_runs(records.experiment(EXPERIMENTS[0]), panel.source)
         except MissingRecordsError as error:
             part = pd.DataFrame({"note": [str(error)]})
-        parts.append(part.assign(panel=panel.source))
+        empty = {column: "" for column in WORDS if column not in part}
+        parts.append(part.assign(panel=panel.source, **empty))
     if all("value" not in part for part in parts):
         raise MissingRecordsError("; ".join(dict.fromkeys(part["note"].iloc[0] for part in parts)))
     data = pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
-    return data.fillna({"note": "", "tuned": "", "experiment": "", "num_diverged": 0})
-
-
-def _regrets(experiment: Experiment, case: str) -> pd.DataFrame:
-    """Sums of training losses minus the comparators that the runs' facts have."""
-    runs = experiment.runs(case)
-    frame = experiment.steps(case)
-    seeds = curves.paired_seeds(frame) or sorted(set(frame["seed"]))
-    parts = []
-    for method in experiment.methods(case):
-        rows = frame[(frame["method"] == method) & frame["seed"].isin(seeds)]
-        own = [seed for seed in seeds if seed in set(rows["seed"])]
-        if not own:
-            continue
-        diverged = curves.diverged_seeds(experiment, case, method) & set(own)
-        losses = stacked.side_by_side(rows, "loss", own, diverged)
-        facts = runs[runs["method"] == method].set_index("seed").loc[own]
-        names = [column for column in facts.columns if str(column).startswith(_FACT)]
-        marks = sorted(int(name.removeprefix(_FACT)) for name in names)
-        marks = [k for k in marks if k <= len(losses.steps)]
-        best = facts[[f"{_FACT}{k}" for k in marks]].to_numpy(dtype=float)
-        paid = losses.values.cumsum(axis=1)[:, [k - 1 for k in marks]]
-        parts.append(_curve(marks, paid - best).assign(
-            experiment=experiment.name, case=case, method=method, num_runs=len(own),
-            tuned=curves.tuned(experiment, case, method), num_diverged=len(diverged),
-        ))  # fmt: skip
-    if not parts:
-        raise MissingRecordsError(f"{case}: no run; make it with: {experiment.command}")
-    return pd.concat(parts, ignore_index=True)
-
-
-def _measured(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The curves of a measurement, one a method and problem."""
-    x = "dim" if name == MEASUREMENTS[2] else "horizon"
-    quantity = {MEASUREMENTS[0]: "regret", MEASUREMENTS[1]: "gap_ratio"}.get(name, "regret_ratio")
-    rows = frame[frame["quantity"] == quantity]
-    rows = rows[rows["horizon"] == rows["horizon"].max()] if x == "dim" else rows
-    problem = "problem" if name == MEASUREMENTS[1] else "quantity"
-    parts = []
-    for (method, case), own in rows.groupby(["method", problem], sort=False):
-        wide = own.pivot(index="seed", columns=x, values="value")
-        rates = "/".join(f"{lr:g}" for lr in sorted(set(own["lr"])))
-        parts.append(_curve(list(wide.columns), wide.to_numpy()).assign(
-            case=case, method=method, num_runs=len(wide), tuned=f"lr {rates}", num_diverged=0,
-        ))  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
-
-
-def _curve(x: list[int], values: np.ndarray) -> pd.DataFrame:
-    """Median and interval of values (seeds, points), and the mean slope over seeds."""
-    center, low, high = measures.bootstrap_interval(values)
-    if len(values) == 1:
-        low = high = np.full(len(x), np.nan)
-    chosen = np.array(x) >= FIRST
-    slope = np.nan
-    if chosen.sum() > 1 and np.isfinite(values[:, chosen]).all() and (values[:, chosen] > 0).all():
-        fits = [np.polyfit(np.log(np.array(x)[chosen]), np.log(row[chosen]), 1) for row in values]
-        slope = float(np.mean([fit[0] for fit in fits]))
-    columns = {"step": x, "value": center, "low": low, "high": high}
-    return pd.DataFrame({**columns, "slope": slope})
+    return data.fillna({"num_diverged": 0})
 
 
 # ---------------------------------------------------------------- the drawing
@@ -143,49 +89,54 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     data = table(records) if data is None else data
+    drawn = looks.lines(list(dict.fromkeys(data["method"].dropna())))
     with style.context():
-        figure = Figure(figsize=(style.PAGE_WIDTH, 5.4), layout="constrained")
-        for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
-            _draw_panel(axes, panel, data[data["panel"] == panel.source])
-        style.head(figure, TITLE)
+        figure = Figure(figsize=(style.PAGE_WIDTH, 8.2), layout="constrained")
+        for axes, panel in zip(figure.subplots(3, 2).flat, PANELS, strict=True):
+            _draw_panel(axes, panel, data[data["panel"] == panel.source], drawn)
+        style.head(figure, TITLE, drawn.values())
         style.footnote(figure, _caption(records, data))
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Panel, rows: pd.DataFrame) -> None:
+def _draw_panel(
+    axes: Axes, panel: Panel, rows: pd.DataFrame, drawn: Mapping[str, Mapping[str, Any]]
+) -> None:
     axes.set_title(panel.title)
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     if rows["value"].isna().all():
-        note = rows["note"].iloc[0] if len(rows) else "no run"
-        axes.text(0.5, 0.5, note, ha="center", va="center", wrap=True, fontsize=6,
-                  transform=axes.transAxes)  # fmt: skip
-        axes.set(xticks=[], yticks=[])
+        write_note(axes, rows["note"].iloc[0] if len(rows) else "no run")
         return
-    several = panel.source == MEASUREMENTS[1]
-    names = {
-        key: f"{key[0]}_{key[1]}" if several else key[0]
-        for key, _ in rows.groupby(["method", "case"], sort=False)
-    }
-    drawn = looks.lines(list(names.values()))
-    for key, curve in rows.groupby(["method", "case"], sort=False):
-        look = drawn[names[key]]
-        slope = curve["slope"].iloc[0]
-        said = [look["label"]]
-        if np.isfinite(slope) and panel.xlabel == "steps":
-            said.append(f"{slope:.2f}")
-        if curve["num_diverged"].iloc[0]:
-            said.append(f"{int(curve['num_diverged'].iloc[0])} diverged")
+    for (method, case), curve in rows.groupby(["method", "case"], sort=False):
+        look = drawn[method]
         finite = curve[np.isfinite(curve["value"])]
         x = finite["step"].to_numpy(dtype=float)
         unit = np.sqrt(x) if panel.ylabel == REGRET else np.ones_like(x)
         value, low, high = (finite[column].to_numpy() / unit for column in ("value", "low", "high"))
-        look = {**look, "label": ", ".join(said), "linewidth": 1.0}
-        axes.plot(x, value, **look, marker="o", markersize=1.8)
+        marker = MARKERS.get(case, "o") if panel.source == regrets.RATIO else "o"
+        axes.plot(x, value, **{**look, "linewidth": 1.0}, marker=marker, markersize=2.8)
         drawn_band = np.isfinite(low) & np.isfinite(high)
         axes.fill_between(
             x, low, high, where=drawn_band, color=look["color"], alpha=0.08, linewidth=0
         )
+    if panel.source == regrets.RATIO:
+        _name_problems(axes, rows)
     _finish(axes, panel, rows)
+
+
+def _name_problems(axes: Axes, rows: pd.DataFrame) -> None:
+    """Name the marks of the problems in a legend that has a strip of its own below the curves."""
+    for case in dict.fromkeys(rows["case"]):
+        axes.plot([], [], color="0.4", linestyle="none", marker=MARKERS.get(case, "o"),
+                  markersize=3.5, label=PROBLEMS.get(case, case))  # fmt: skip
+    low, high = rows["low"].min(), rows["high"].max()
+    axes.set_ylim(low / (high / low) ** 0.25, 1.2 * high)
+    handles, labels = axes.get_legend_handles_labels()
+    marks = [(h, text) for h, text in zip(handles, labels, strict=True) if not len(h.get_xdata())]
+    axes.legend(
+        *zip(*marks, strict=True), loc="lower center", ncols=len(marks), fontsize=6.5,
+        handletextpad=0, columnspacing=0.5, handlelength=1.6,
+    )  # fmt: skip
 
 
 def _finish(axes: Axes, panel: Panel, rows: pd.DataFrame) -> None:
@@ -200,49 +151,61 @@ def _finish(axes: Axes, panel: Panel, rows: pd.DataFrame) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     if panel.xlabel != "steps":
         d = np.array(sorted(set(rows["step"])), dtype=float)
-        axes.plot(d, d**-0.5, color="0.5", linewidth=0.7, linestyle=":", label="1/√d and √d")
-        axes.plot(d, d**0.5, color="0.5", linewidth=0.7, linestyle=":")
+        for power, name in ((-0.5, "1/√d"), (0.5, "√d")):
+            axes.plot(d, d**power, color="0.5", linewidth=0.7, linestyle=":")
+            axes.annotate(name, (d[-1], d[-1] ** power), xytext=(-6, 5), ha="right", va="bottom",
+                          textcoords="offset points", fontsize=7, color="0.4")  # fmt: skip
         axes.xaxis.set_major_locator(FixedLocator(d))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True)
-    handles, labels = axes.get_legend_handles_labels()
-    if panel.source == MEASUREMENTS[1]:
-        # Six curves leave no room inside: it is made below them.
-        low, high = axes.get_ylim()
-        axes.set_ylim(low / (high / low) ** 0.7, high)
-    rising = panel.ylabel == REGRET and panel.source != "logistic"
-    place = "lower right" if rising else "lower left"
-    axes.legend(handles, labels, loc=place, fontsize=5.5, handlelength=2.6, labelspacing=0.25)
 
 
 def _caption(records: Records, data: pd.DataFrame) -> list[str]:
     said = [
         "Regret: sum of losses minus that of the best fixed point up to the same step.",
-        "Medians over seeds with 95 % bootstrap bands; numbers in legends: mean slopes of log "
-        "regret, or log μ, on log steps from 100 on (bounds: ½ for regret, 0 for μ).",
-        "Bottom: seeded loops of the same optimizers; rates are chosen on other seeds, with equal "
-        "trials.",
+        "Medians over seeds with 95 % bootstrap bands.",
+        *_slopes(data),
+        "The longer stream and μ: seeded loops of the same optimizers; rates are chosen on other "
+        "seeds, with equal trials.",
     ]
     shown = data[data["value"].notna()]
     counts = shown.groupby("panel", sort=False)["num_runs"].max().astype(int)
     titles = {panel.source: panel.title for panel in PANELS}
     said.append("Runs a curve: " + ", ".join(f"{titles[p]} {n}" for p, n in counts.items()) + ".")
-    said.append(captions.tuned_values(shown[shown["experiment"] != ""]))
+    ran = shown[shown["experiment"] != ""]
+    said += [captions.tuned_values(ran), captions.diverged(ran)]
     for name in MEASUREMENTS:
         rows = shown[shown["panel"] == name].drop_duplicates(["method", "case"])
         parts = [
             f"{looks.line(row['method'])['label']}"
-            + (f" ({row['case']})" if name == MEASUREMENTS[1] else "")
+            + (f" ({PROBLEMS.get(row['case'], row['case'])})" if name == regrets.RATIO else "")
             + f" {row['tuned']}"
             for row in rows.to_dict("records")
         ]
         said += [f"{titles[name]}: {', '.join(parts)}."] if parts else []
     missing = [note for note in dict.fromkeys(data["note"]) if note]
     said += [f"Missing: {note}." for note in missing]
-    if (shown["experiment"] != "").any():
+    if len(ran):
         experiment = records.experiment(EXPERIMENTS[0])
         cases = [panel.source for panel in PANELS[:3]]
         said += captions.of_experiment(experiment, cases, experiment.methods(cases[0]))
         said.append(curves.provenance(experiment.runs()))
     return [sentence for sentence in said if sentence]
+
+
+def _slopes(data: pd.DataFrame) -> list[str]:
+    """A sentence with the slopes of the curves against steps; none without them."""
+    parts = []
+    for panel in PANELS:
+        rows = data[(data["panel"] == panel.source) & np.isfinite(data["slope"])]
+        rows = rows.drop_duplicates(["method", "case"])
+        named = [
+            f"{looks.line(row['method'])['label']}"
+            + (f" ({PROBLEMS.get(row['case'], row['case'])})" if panel.ylabel != REGRET else "")
+            + f" {row['slope']:.2f}"
+            for row in rows.to_dict("records")
+        ]
+        parts += [f"{panel.title}: {', '.join(named)}"] if named else []
+    what = f"Mean slopes of log regret, or log μ, on log steps from {regrets.FIRST} on"
+    return [f"{what} (bounds: ½, and 0): {'; '.join(parts)}."] if parts else []
