@@ -1,4 +1,4 @@
-"""Every figure, drawn from made-up records: whole, one seed, diverged, partly missing, missing.
+"""Every figure, drawn from made-up records: whole, diverged and partly missing, of one seed, missing.
 
 A new module of analysis/figures is picked up by itself.
 """
@@ -130,36 +130,26 @@ def test_whole(name, made_up, tmp_path, whole_tables):
 
 
 @pytest.mark.parametrize("name", WITH_RUNS)
-def test_one_seed(name, made_up):
-    data, _, _ = drawn(name, made_up(name, num_seeds=1))
-    assert len(data)
-
-
-@pytest.mark.parametrize("name", WITH_RUNS)
-def test_a_diverged_method_is_said(name, made_up, whole_table):
-    """Unless the figure shows nothing of it: then its table is what it was."""
-    _, method = last_method(name)
-    data, _, text = drawn(name, made_up(name, diverging=method))
-    assert data.equals(whole_table(name)) or "diverged" in text.lower()
-
-
-@pytest.mark.parametrize("name", WITH_RUNS)
-def test_a_missing_run_is_said_with_the_command(name, made_up, whole_table):
-    """Unless the figure shows nothing of it: then its table is what it was."""
+def test_a_diverged_method_and_a_missing_run_are_said(name, made_up, whole_table):
+    """Unless the figure shows nothing of the method: then its table is what it was."""
     experiment, method = last_method(name)
-    data, _, text = drawn(name, made_up(name, missing=method))
-    assert data.equals(whole_table(name)) or f"experiment={experiment}" in text
+    data, _, text = drawn(name, made_up(name, diverging=method, missing=method))
+    said = "diverged" in text.lower() and f"scripts.restore{experiment}" in text
+    assert data.equals(whole_table(name)) or said
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_missing_sources_are_said_with_the_command(name, made_up):
+def test_one_seed_and_missing_sources_which_are_said_with_the_command(name, made_up):
     sources = [*experiments_of(name), *measurements_of(name)]
     if not sources:
         pytest.skip("drawn from whatever records there are")
-    if len(sources) == 1:
-        with pytest.raises(MissingRecordsError) as caught:
-            drawn(name, made_up(name, without=sources[0]))
-        assert command_of(name, sources[0]) in re.sub(r"\s", "", str(caught.value))
+    if len(sources) > 1:
+        data, _, text = drawn(name, made_up(name, without=sources[-1], num_seeds=1))
+        assert command_of(name, sources[-1]) in text
+        assert len(data)
         return
-    _, _, text = drawn(name, made_up(name, without=sources[-1]))
-    assert command_of(name, sources[-1]) in text
+    with pytest.raises(MissingRecordsError) as caught:
+        drawn(name, made_up(name, without=sources[0]))
+    assert command_of(name, sources[0]) in re.sub(r"\s", "", str(caught.value))
+    data, _, _ = drawn(name, made_up(name, num_seeds=1))
+    assert len(data)
