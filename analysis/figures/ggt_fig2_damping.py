@@ -6,7 +6,7 @@ share of that at the start, so that instances of different difficulty can be dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,18 +92,23 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
 
 
 def make_figure(
-    experiment: Experiment, data: pd.DataFrame, title: str, xlabel: str, panels: Mapping[str, str]
+    experiment: Experiment,
+    data: pd.DataFrame,
+    title: str,
+    xlabel: str,
+    panels: Mapping[str, str],
+    methods: Sequence[str] = METHODS,
 ) -> Figure:
     """Draw a table of `make_table`, a panel each for the names in `panels`."""
     from matplotlib.figure import Figure
 
-    drawn = looks.lines(METHODS)
+    drawn = looks.lines(methods)
     with style.context():
         figure = Figure(figsize=(style.PAGE_WIDTH, 3.4), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False)
         for axes, (panel, name) in zip(grid.flat, panels.items(), strict=True):
             rows = data[data["panel"] == panel]
-            for method in METHODS:
+            for method in methods:
                 own = rows[(rows["method"] == method) & (rows["num_runs"] > 0)]
                 if len(own):
                     curves.draw_curve(axes, own.sort_values("setting"), "setting", drawn[method])

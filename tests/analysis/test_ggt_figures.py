@@ -6,7 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from analysis.figures import ggt_fig1, ggt_fig2_damping, ggt_low_rate, ggt_overhead, ggt_tweaks
+from analysis.figures import (
+    ggt_fig1,
+    ggt_fig2_beta2,
+    ggt_fig2_damping,
+    ggt_low_rate,
+    ggt_overhead,
+    ggt_tweaks,
+)
 from analysis.load import MissingRecordsError, Records
 from runners import measurements
 
@@ -47,6 +54,23 @@ def test_robustness_is_the_mean_after_the_start_over_the_start(make, tmp_path):
     assert full["value"] == math.inf and full["num_diverged"] == 1 and full["low"] == 0
     assert data.loc[("logistic", "full", 1e-2)]["num_runs"] == 0
     assert np.isnan(data.loc[("barrier", "sgd", 1e-2)]["value"])
+
+
+def test_decays_are_drawn_beside_what_forgets_nothing(make, tmp_path):
+    final = [
+        convex_run(make, tmp_path, "full", 0, [8.0, 4.0]),
+        convex_run(make, tmp_path, "full_window_.9", 0, [8.0, 2.0]),
+        convex_run(make, tmp_path, "full_window_.999", 0, [8.0, 6.0]),
+    ]
+    make.experiment(tmp_path, "ggt_fig2_beta2", final)
+    records = Records([tmp_path])
+    data = ggt_fig2_beta2.table(records).set_index(["case", "method", "setting"]).sort_index()
+    assert data.loc[("logistic", "full"), "value"].tolist() == [0.5] * 3
+    window = data.loc[("logistic", "full_window"), "value"].tolist()
+    assert window[0] == 0.25 and np.isnan(window[1]) and window[2] == 0.75
+    figure = ggt_fig2_beta2.draw(records)
+    entries = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert len(entries) == len(ggt_fig2_beta2.METHODS)
 
 
 def test_overhead_is_a_ratio_of_medians_and_says_what_is_missing(tmp_path):

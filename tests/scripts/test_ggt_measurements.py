@@ -89,7 +89,7 @@ def test_a_trained_windows_ridge_is_that_of_the_formula(monkeypatch):
     assert {r["seed"] for r in rows} == {7}
     assert largest(rows, case="condition") == pytest.approx(64)
     assert largest(rows, case="norm") == pytest.approx(0.5)
-    # v has one singular value s, and U has S^-1 twice: 1 / (s + eps) becomes (s / q)^2 / (q + eps), q^2 = s^2 + ridge
+    # v has one singular value s, and U enters twice with 1 / q, q^2 = s^2 + ridge.
     s, q, eps = 0.5, (0.25 + 1e-6) ** 0.5, 1e-4
     expected = 1 - (s / q) ** 2 * (s + eps) / (q + eps)
     assert largest(rows, case="step") == pytest.approx(expected, rel=1e-6)
