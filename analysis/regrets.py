@@ -39,9 +39,14 @@ def of_runs(experiment: Experiment, case: str) -> pd.DataFrame:
         facts = runs[runs["method"] == method].set_index("seed").loc[own]
         names = [column for column in facts.columns if str(column).startswith(_FACT)]
         marks = sorted(int(name.removeprefix(_FACT)) for name in names)
-        marks = [k for k in marks if k <= len(losses.steps)]
+        paid = losses.values.cumsum(axis=1)
+        if len(diverged) == len(own):
+            # Where no run got to, the sum of losses is infinite.
+            left = max(marks, default=0) - paid.shape[1]
+            paid = np.pad(paid, ((0, 0), (0, max(left, 0))), constant_values=np.inf)
+        marks = [k for k in marks if k <= paid.shape[1]]
         best = facts[[f"{_FACT}{k}" for k in marks]].to_numpy(dtype=float)
-        paid = losses.values.cumsum(axis=1)[:, [k - 1 for k in marks]]
+        paid = paid[:, [k - 1 for k in marks]]
         parts.append(_curve(marks, paid - best).assign(
             experiment=experiment.name, case=case, method=method, num_runs=len(own),
             tuned=curves.tuned(experiment, case, method), num_diverged=len(diverged),

@@ -1,4 +1,4 @@
-"""Every figure, drawn from made-up records: whole, diverged and partly missing, of one seed, missing.
+"""Every figure, drawn from made-up records: whole, partly diverged or missing, of one seed.
 
 A new module of analysis/figures is picked up by itself.
 """
