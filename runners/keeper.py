@@ -15,6 +15,7 @@ import torch
 from runners import checkpoint, environment, records
 from runners.job import Job
 from runners.layers import describe_layers, layers_text
+from runners.load import LoadWatch
 from runners.preflight import count_parameters
 from runners.progress import make_bar, say
 from runners.state import Run
@@ -36,6 +37,7 @@ class Keeper:
         self.checkpoint_step = run.step
         self.metric = ""
         self.started = perf_counter()
+        self.load = LoadWatch() if self.settings.timing == "exclusive" else None
         self.manifest = self.first_manifest()
 
     # -------- the loop's callbacks
@@ -70,6 +72,8 @@ class Keeper:
             self.manifest["started_at"] = earlier["started_at"]
             self.manifest["peak_memory_bytes"] = earlier["peak_memory_bytes"]
             self.started -= earlier["wall_seconds"]
+            if self.load is not None:
+                self.load = LoadWatch(earlier.get("load"))
         records.write_manifest(self.run_dir, self.manifest)
         self.job.tracker.start(
             run_dir=self.run_dir,
@@ -147,6 +151,7 @@ class Keeper:
             "train_seconds": run.clock.seconds,
             "eval_seconds": run.eval_clock.seconds,
             "wall_seconds": perf_counter() - self.started,
+            **({} if self.load is None else {"load": self.load.facts()}),
             "optimizer_state_bytes": state_bytes(run.optimizer),
             # Null: the optimizer counts none.
             "fallbacks": getattr(run.optimizer, "num_fallbacks", None),

@@ -35,7 +35,8 @@ def write(root: Path | str, name: str, kind: str, rows: Sequence[Row], facts: Ro
         kind: "exact" (the same numbers again on any machine, up to round-off) or "timed".
         rows: at least one; every value a text, number, truth value or None. Numbers that are not
             finite stay what they are.
-        facts: command, commit, dirty, hardware, num_threads, packages, started_at, seconds, timing.
+        facts: command, commit, dirty, hardware, num_threads, packages, started_at, seconds, timing,
+            and load: of timed ones, how busy others kept the machine (`runners.load`).
     Returns:
         The file.
     Raises:

@@ -29,6 +29,7 @@ from typing import Any
 
 from runners import measurements
 from runners.environment import commit, hardware, packages
+from runners.load import MOST_OTHER_CORES, LoadWatch, other_cores
 from runners.locks import timing_lock
 from runners.progress import say
 
@@ -66,7 +67,8 @@ def all_measurements() -> dict[str, Measurement]:
 def measure(measurement: Measurement, num_threads: int = 1) -> tuple[Rows, dict[str, Any]]:
     """Make one measurement: its rows, and the facts of its making but the command.
 
-    A timed one waits until it is alone among the runs of this machine. Torch's default generator
+    A timed one waits until it is alone among the runs of this machine, and records how busy other
+    processes kept it. Torch's default generator
     is seeded and its number of threads set; both are left as they were.
     """
     import torch
@@ -75,7 +77,7 @@ def measure(measurement: Measurement, num_threads: int = 1) -> tuple[Rows, dict[
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with timing_lock(True, say) if timed else contextlib.nullcontext():
-        start = perf_counter()
+        start, load = perf_counter(), LoadWatch()
         try:
             torch.set_num_threads(num_threads)
             torch.manual_seed(0)
@@ -83,7 +85,7 @@ def measure(measurement: Measurement, num_threads: int = 1) -> tuple[Rows, dict[
         finally:
             torch.set_num_threads(threads)
             torch.set_rng_state(state)
-        seconds = perf_counter() - start
+        seconds, beside = perf_counter() - start, load.facts()
     measurements.check_rows(measurement.name, rows)
     revision, dirty = commit()
     facts = {
@@ -93,6 +95,7 @@ def measure(measurement: Measurement, num_threads: int = 1) -> tuple[Rows, dict[
         "packages": packages(),
         "num_threads": num_threads,
         "timing": "exclusive" if timed else None,
+        "load": beside if timed else None,
         "started_at": started_at,
         "seconds": seconds,
     }
@@ -127,6 +130,9 @@ def make(names: Sequence[str], out: Path, num_threads: int = 1) -> int:
             command += f" --threads {num_threads}"
         path = measurements.write(out, name, kind, rows, {**facts, "command": command})
         print(f"{name}: {len(rows)} rows in {facts['seconds']:.1f} s | {path}", flush=True)
+        others = other_cores(facts["load"], num_threads)
+        if others is not None and others > MOST_OTHER_CORES:
+            print(f"{name}: other processes used {others:.1f} cores; measure it again", flush=True)
     return status
 
 

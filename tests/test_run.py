@@ -94,6 +94,7 @@ def test_a_run_made_beside_others_is_made_again_alone(tmp_path):
     before = numbers(run_dir)
     assert command(*asked, "timing=exclusive").out.startswith("finished")
     assert read_manifest(run_dir)["timing"] == "exclusive"
+    assert set(read_manifest(run_dir)["load"]) == {"begin", "end", "other_cores"}
     assert numbers(run_dir) == before
     for again in ((), ("timing=exclusive",)):
         assert command(*asked, *again).out.startswith("skipped")

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.frames import flatten
 from analysis.ledger.samples import Evidence, NotTested, Sample, aligned
-from analysis.ledger.sources import Sources, clock_of
+from analysis.ledger.sources import Sources, seconds_of
 from analysis.ledger.takes import TAKES, direction_of
 
 RUN_KEYS = frozenset({"experiment", "case", "method", "take"})
@@ -56,7 +57,8 @@ def _of_runs(spec: Spec, sources: Sources) -> Sample:
         target, more = number(options["target"], sources)
         options, evidence = {**options, "target": target}, evidence | more
     if take.seconds or options.get("x") == "seconds" or "_seconds" in str(options.get("key")):
-        evidence |= Evidence(clocks=frozenset(clock_of(run.facts) for run in runs))
+        for run in runs:
+            evidence |= seconds_of(run.facts, f"run {run.facts['run_id']}", spec["experiment"])
     taken = [take.function(run, options) for run in runs]
     directions = {options.get("direction") or direction_of(run, options) for run in runs}
     in_steps = spec["take"] in ("steps_to", "seconds_to")
@@ -85,18 +87,19 @@ def _measured(spec: Spec, sources: Sources) -> Sample:
     rows = [row for row in rows if row.get(column) is not None]
     if not rows:
         raise NotTested(f"measurement {name} has no rows where {dict(where)}")
-    flat = {"hardware.fingerprint": (facts.get("hardware") or {}).get("fingerprint")}
-    clocks = [clock_of({**facts, **flat})] if facts["kind"] == "timed" else []
+    evidence = Evidence(
+        rows=len(rows),
+        measurements=frozenset([name]),
+        scales=frozenset([facts["kind"]]),
+        commits=frozenset([str(facts["commit"])[:10]] if facts.get("commit") else []),
+    )
+    if facts["kind"] == "timed":
+        flat = flatten({key: value for key, value in facts.items() if key != "rows"})
+        evidence |= seconds_of(flat, f"measurement {name}", name)
     return Sample(
         labels=tuple(int(row.get("seed", number)) for number, row in enumerate(rows)),
         values=np.array([row[column] for row in rows], dtype=float),
-        evidence=Evidence(
-            rows=len(rows),
-            measurements=frozenset([name]),
-            scales=frozenset([facts["kind"]]),
-            commits=frozenset([str(facts["commit"])[:10]] if facts.get("commit") else []),
-            clocks=frozenset(clocks),
-        ),
+        evidence=evidence,
         name=", ".join(map(str, where.values())) or name,
     )
 

@@ -40,6 +40,7 @@ class Evidence:
         rows: rows of measurements.
         experiments, measurements, scales, data, stand_ins, commits: names.
         clocks: (timing, fingerprint, threads) of whatever is in seconds; empty if nothing is.
+        disturbed: what other work took from runs or measurements that are in seconds, in words.
         versions: (what, of what, version, example): those with one `what` and `of what` must agree.
         rules: (experiment, the rule that its settings were chosen by) of those that searched.
         remarks: what a reader has to know: absent, failed or diverged runs.
@@ -55,6 +56,7 @@ class Evidence:
     stand_ins: frozenset[str] = frozenset()
     commits: frozenset[str] = frozenset()
     clocks: frozenset[tuple] = frozenset()
+    disturbed: frozenset[str] = frozenset()
     versions: frozenset[tuple] = frozenset()
     rules: frozenset[tuple[str, str]] = frozenset()
     remarks: frozenset[str] = frozenset()
@@ -87,6 +89,8 @@ class Evidence:
         shared = [clock for clock in self.clocks if clock[0] != "exclusive"]
         if shared:
             raise NotTested("not comparable in seconds: not all were made with timing=exclusive")
+        if self.disturbed:
+            raise NotTested(f"not comparable in seconds: {min(self.disturbed)}")
         if len(self.clocks) > 1:
             places = "; ".join(
                 f"machine {c[1]}, {c[2]} threads" for c in sorted(self.clocks, key=str)

@@ -14,6 +14,7 @@ from analysis.frames import MissingRecordsError
 from analysis.ledger.samples import Evidence, NotTested
 from analysis.load import Experiment, Records
 from runners import records as schema
+from runners.load import MOST_OTHER_CORES, other_cores
 
 
 class Run:
@@ -164,6 +165,23 @@ def _versions(facts: Mapping[str, Any]) -> list[tuple]:
     ]
 
 
-def clock_of(facts: Mapping[str, Any]) -> tuple:
-    """What two times must share to be compared: exclusiveness, machine and threads."""
-    return (facts.get("timing"), facts.get("hardware.fingerprint"), facts.get("num_threads"))
+def seconds_of(facts: Mapping[str, Any], what: str, group: str) -> Evidence:
+    """The evidence of something in seconds: its clock, and whether it had the machine to itself.
+
+    Args:
+        facts: a flat manifest, or the flat facts of a measurement.
+        what: what was timed, for messages.
+        group: what it is part of, for the remark that nothing is known.
+    """
+    # What two times must share to be compared.
+    clock = (facts.get("timing"), facts.get("hardware.fingerprint"), facts.get("num_threads"))
+    load = {key: facts.get(f"load.{key}") for key in ("begin", "end", "other_cores")}
+    others = other_cores(load, int(facts.get("num_threads") or 1))
+    disturbed, remarks = [], []
+    if others is None:
+        remarks = [f"{group}: what else the machine did was not recorded with these seconds"]
+    elif others > MOST_OTHER_CORES:
+        disturbed = [f"other processes used {others:.2g} cores beside {what}"]
+    return Evidence(
+        clocks=frozenset([clock]), disturbed=frozenset(disturbed), remarks=frozenset(remarks)
+    )

@@ -108,6 +108,7 @@ def test_facts_of_a_timed_one(known, tmp_path):
     document = measurements.read(measurements.path_of(tmp_path, "threads"))
     assert document["rows"][0]["value"] == document["num_threads"] == 2
     assert document["timing"] == "exclusive" and document["kind"] == "timed"
+    assert set(document["load"]) == {"begin", "end", "other_cores"}
     assert document["command"] == "python -m scripts.measure threads --threads 2"
     assert {"commit", "dirty", "hardware", "packages", "started_at", "seconds"} <= set(document)
     assert torch.get_num_threads() == before and torch.equal(torch.get_rng_state(), state)

@@ -71,6 +71,42 @@ def test_seconds_that_cannot_be_compared(bench, second, message):
     assert bench.verdict(ratio=losses).verdict == "reproduced"  # losses compare all the same
 
 
+BUSY = {"begin": 1.0, "end": 1.0, "other_cores": 0.6}
+ALONE = {**BUSY, "other_cores": 0.4}
+
+
+@pytest.mark.parametrize("load", [BUSY, {"begin": 0.1, "end": 1.6, "other_cores": None}])
+def test_seconds_beside_other_work_are_refused(bench, load):
+    bench.runs("e", {"a": [1.0] * 3}, load=ALONE)
+    bench.runs("f", {"b": [1.0] * 3}, load=load)
+    rule = {**SECONDS, "b": {**SECONDS["b"], "experiment": "f"}}
+    found = bench.verdict(ratio=rule)
+    assert found.verdict == "not tested"
+    assert "other processes used 0.6 cores beside run f-c-b-0" in found.reason
+    losses = {**rule, "a": spec("final_loss"), "b": {**spec("final_loss", "b"), "experiment": "f"}}
+    assert bench.verdict(ratio=losses).verdict == "reproduced"
+
+
+def test_seconds_of_which_nothing_is_known_beside_are_remarked_on(bench):
+    bench.runs("e", {"a": [1.0] * 3}, load=ALONE)
+    bench.runs("f", {"b": [1.0] * 3})
+    rule = {**SECONDS, "b": {**SECONDS["b"], "experiment": "f"}}
+    found = bench.verdict(ratio=rule)
+    assert found.verdict == "reproduced"
+    told = "what else the machine did was not recorded with these seconds"
+    assert found.remarks == (f"f: {told}",)
+
+
+@pytest.mark.parametrize(("load", "expected"), [(ALONE, "reproduced"), (BUSY, "not tested")])
+def test_timed_measurements_need_the_machine(bench, load, expected):
+    rows = [{"seed": seed, "value": 1.0} for seed in range(3)]
+    bench.rows("t", rows, kind="timed", timing="exclusive", load=load)
+    found = bench.verdict(bound={"a": {"measurement": "t"}, "at_most": 1})
+    assert found.verdict == expected
+    if load is BUSY:
+        assert "beside measurement t" in found.reason
+
+
 @pytest.mark.parametrize(
     ("timing", "expected"), [("exclusive", "reproduced"), (None, "not tested")]
 )
