@@ -234,7 +234,8 @@ def test_every_experiment_tells_its_command_and_cost(name):
 
 @pytest.mark.parametrize("name", NAMES["experiment"])
 def test_every_pair_of_an_experiment_runs_three_steps(name, tmp_path, fake_sets):
-    extra = {"scale": "smoke", "budget": "full", "max_steps": 3, "num_threads": 1}
+    # The sets here have too few batches to accumulate many.
+    extra = {"scale": "smoke", "budget": "full", "max_steps": 3, "num_threads": 1, "accumulate": 1}
     plan = plan_of(name, **extra, tracking="none", runs_dir=str(tmp_path))
     chosen = [
         {"case": case, "method": method, "values": {key: values[0] for key, values in grid.items()}}
