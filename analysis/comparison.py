@@ -184,7 +184,12 @@ def _about_curves(panels: Sequence[Panel], points: pd.DataFrame) -> list[str]:
     widths = sorted(set(points.loc[points["y"] == "loss", "smoothed_steps"].astype(int)) - {1})
     if widths:
         said.append(f"Training loss: mean over the last {'/'.join(map(str, widths))} steps.")
-    hidden = [p.hidden for p in panels if p.hidden and not p.transform and not p.log_x]
+    many = points.groupby("panel")["step"].nunique() >= curves.FEW_POINTS
+    hidden = [
+        panel.hidden
+        for number, panel in enumerate(panels)
+        if panel.hidden and not panel.transform and not panel.log_x and many.get(number, False)
+    ]
     if hidden:
         said.append(f"The first {max(hidden) * 100:g} % may lie above a panel.")
     return said

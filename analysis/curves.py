@@ -23,6 +23,7 @@ COLUMNS = [
     "case", "panel", "method", "tuned", "num_runs", "num_diverged",
     "step", "value", "low", "high",
 ]  # fmt: skip
+FEW_POINTS = 3  # fewer make no curve
 _HUGE = 1e30  # beyond this an axis cannot be scaled
 
 
@@ -95,7 +96,8 @@ def draw_curve(
     x_values, value = rows[x].to_numpy(), rows["value"].to_numpy()
     finite = np.isfinite(value)
     # Few points are measurements with nothing known between them: they are marked.
-    marks = {"marker": "o", "markersize": 2.5} if len(rows) <= 30 else {}
+    few = len(rows) < FEW_POINTS
+    marks = {"marker": "o", "markersize": 4 if few else 2.5} if len(rows) <= 30 else {}
     axes.plot(x_values, np.where(finite, np.minimum(value, _HUGE), np.nan), **look, **marks)
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
     drawn = finite & np.isfinite(low)
@@ -103,6 +105,10 @@ def draw_curve(
         # An unbounded band covers the panel above its curve, and so the others': it is fainter.
         alpha = 0.15 if np.isfinite(high[drawn]).all() else 0.06
         low, high = np.minimum(low, _HUGE), np.minimum(high, _HUGE)
+        if few:  # a band between points would hide that there is nothing in between
+            ends = x_values[drawn], low[drawn], high[drawn]
+            axes.vlines(*ends, color=look["color"], alpha=0.5, linewidth=1.5)
+            return
         axes.fill_between(
             x_values, low, high, where=drawn, color=look["color"], alpha=alpha, linewidth=0
         )

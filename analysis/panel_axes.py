@@ -69,8 +69,15 @@ def _set_x(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
         positive = points.loc[points[panel.x] > 0, panel.x]
         axes.set_xscale("log")
         axes.set_xlim(positive.min() if len(positive) else None, 1.02 * last)
+    elif _are_few(points):
+        axes.set_xlim(*((-0.5, 1) if points[panel.x].max() <= 0 else (-0.05 * last, 1.05 * last)))
     else:
         axes.set_xlim(0, 1.02 * last)  # the last mark is whole
+
+
+def _are_few(points: pd.DataFrame) -> bool:
+    """Whether there are dots and no curves: all are shown, and whole."""
+    return points["step"].nunique() < curves.FEW_POINTS
 
 
 def _set_plain_ticks(axes: Axes) -> None:
@@ -112,7 +119,7 @@ def _is_log(panel: Panel, points: pd.DataFrame) -> bool:
 
 def _shown(panel: Panel, points: pd.DataFrame) -> pd.DataFrame:
     shown = points[np.isfinite(points["value"])]
-    if panel.hidden and not panel.transform and not panel.log_x:
+    if panel.hidden and not panel.transform and not panel.log_x and not _are_few(points):
         late = shown[shown["step"] >= panel.hidden * points["step"].max()]
         shown = late if len(late) else shown
     return shown
@@ -129,7 +136,7 @@ def _limits(panel: Panel, points: pd.DataFrame, log: bool) -> tuple[float | None
         return (None, None)
     low, high = ends.min(), ends.max()
     start = shown.loc[shown["step"] == shown["step"].min(), "value"].max()
-    if panel.y == "loss" and not panel.transform and start > low:
+    if panel.y == "loss" and not panel.transform and start > low and not _are_few(points):
         room = start * _OVERSHOOT_LOG if log else start + _OVERSHOOT_LINEAR * (start - low)
         high = min(high, room)
     if log:

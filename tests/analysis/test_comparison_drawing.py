@@ -100,3 +100,21 @@ def test_panels_are_laid_out_within_a_page(make, records, tmp_path, count):
     assert box.x0 >= -0.02 and box.x1 <= figure.get_figwidth() + 0.02
     heights = [axes.get_position().height * figure.get_figheight() for axes in figure.axes[:count]]
     assert min(heights) > 1.0
+
+
+@pytest.mark.parametrize("steps", [[0], [0, 40]])
+def test_few_points_are_dots_that_are_all_in_view(make, records, tmp_path, steps):
+    final = []
+    for seed in (0, 1):
+        evals = [(step, 0.0, "test", "accuracy", 0.1 + seed + step, 0.0) for step in steps]
+        tables = {"steps": [(0, 1.0, 0.1, 1.0, 0.1, None)], "evals": evals}
+        make.run(tmp_path, "t", "sgd", make.run_id("c", "sgd", seed), tables, seed=seed)
+        final.append(("c", "sgd", seed, "t", "sgd", "finished"))
+    make.experiment(tmp_path, "x", final)
+    figure = comparison.draw(records, [Panel("x", "c", y="accuracy, test")], title="T")
+    (axes,) = figure.axes
+    (dots,) = axes.lines
+    assert dots.get_marker() == "o" and len(dots.get_xdata()) == len(steps)
+    assert axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > steps[-1]
+    assert axes.get_ylim()[0] < 0.1 and axes.get_ylim()[1] > 1.1 + steps[-1]
+    assert "may lie above" not in text_of(figure)
