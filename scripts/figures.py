@@ -70,7 +70,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
     options.only = [name for name in options.only.split(",") if name] or known
     unknown = [name for name in options.only if name not in known]
     if unknown:
-        print(f"no figure is called {unknown[0]}; there are: {', '.join(known)}", file=sys.stderr)
+        name = unknown[0]
+        told = f"no figure is called {name}; there are: {', '.join(known)}"
+        if name in catalogue.NOT_MADE:
+            told = f"{name}: {catalogue.NOT_MADE[name]}"
+        print(told, file=sys.stderr)
         return None
     return options
 

@@ -196,6 +196,11 @@ def _not_tested(verdicts: Sequence[Verdict]) -> str:
     lines = ["## Not tested", ""]
     if not absent:
         return "\n".join([*lines, "Nothing.", ""])
+    lines += [
+        "Figures and tables of the papers that nothing here draws are told by name, as by "
+        "`make figures ONLY=ngplus_fig3`.",
+        "",
+    ]
     rows = [["id", "claim", "reading", "why", "command and cost"]]
     rows += [
         [
