@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis import curves, measures, stacked
 from analysis.frames import MissingRecordsError
+from runners.load import MOST_OTHER_CORES, recorded_cores
 
 if TYPE_CHECKING:
     from analysis.load import Experiment, Records
@@ -111,6 +112,9 @@ def why_not_comparable(runs: pd.DataFrame) -> str:
             return f"{column} was not recorded for every run"
         if runs[column].nunique() > 1:
             return f"the runs were made with {runs[column].nunique()} different {noun}"
+    others = [0.0, *(recorded_cores(row) or 0.0 for row in runs.to_dict("records"))]
+    if max(others) > MOST_OTHER_CORES:
+        return f"other processes used up to {max(others):.2g} cores beside the runs"
     return ""
 
 

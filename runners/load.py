@@ -71,6 +71,13 @@ def other_cores(load: Mapping[str, Any] | None, num_threads: int) -> float | Non
     return max(0.0, max(averages) - num_threads) if averages else None
 
 
+def recorded_cores(facts: Mapping[str, Any]) -> float | None:
+    """`other_cores` from a flat manifest, whose keys are joined with dots; nan is not recorded."""
+    load = {key: facts.get(f"load.{key}") for key in ("begin", "end", "other_cores")}
+    known = {key: value for key, value in load.items() if value is not None and value == value}
+    return other_cores(known, int(facts.get("num_threads") or 1))
+
+
 def _load_average() -> float | None:
     try:
         return round(os.getloadavg()[0], 2)

@@ -14,7 +14,7 @@ from analysis.frames import MissingRecordsError
 from analysis.ledger.samples import Evidence, NotTested
 from analysis.load import Experiment, Records
 from runners import records as schema
-from runners.load import MOST_OTHER_CORES, other_cores
+from runners.load import MOST_OTHER_CORES, recorded_cores
 
 
 class Run:
@@ -175,8 +175,7 @@ def seconds_of(facts: Mapping[str, Any], what: str, group: str) -> Evidence:
     """
     # What two times must share to be compared.
     clock = (facts.get("timing"), facts.get("hardware.fingerprint"), facts.get("num_threads"))
-    load = {key: facts.get(f"load.{key}") for key in ("begin", "end", "other_cores")}
-    others = other_cores(load, int(facts.get("num_threads") or 1))
+    others = recorded_cores(facts)
     disturbed, remarks = [], []
     if others is None:
         remarks = [f"{group}: what else the machine did was not recorded with these seconds"]
