@@ -71,6 +71,7 @@ def _controls(verdicts: Sequence[Verdict]) -> Raw:
 def _row(verdict: Verdict) -> Raw:
     told = [tag("p", f"Rule: {verdict.rule}")]
     told += [tag("p", text) for text in (verdict.detail, verdict.reason) if text]
+    told += [tag("p", f"Settings chosen by {rule}.") for rule in verdict.chosen_by]
     told += [tag("p", text) for text in (*verdict.remarks, *verdict.notes)]
     names = [f"experiment {name}" for name in verdict.experiments]
     names += [f"measurement {name}" for name in verdict.measurements]
