@@ -5,6 +5,7 @@ The final training loss of each variant, tuned by itself, on text and on images.
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,8 +81,9 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set(xlabel="training loss, mean of the last tenth", ylim=(-0.6, len(names) - 0.4))
     axes.grid(True)
     if (rows["note"] != "").any():
-        note = "\n".join(rows["note"])
-        axes.text(0.5, 0.5, note, ha="center", va="center", wrap=True, transform=axes.transAxes)
+        note = textwrap.fill("; ".join(rows["note"]), 34)
+        axes.set(xticks=[], xlabel="")
+        axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=7, transform=axes.transAxes)
         return
     for row in rows.to_dict("records"):
         place = len(names) - 1 - names.index(row["method"])
