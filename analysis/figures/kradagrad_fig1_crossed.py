@@ -57,7 +57,7 @@ def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
         xlabel="training loss over the last tenth of 250 steps",
         sentences=[
             f"Median over {data['num_runs'].max()} seeds with its 95 % bootstrap interval, and the "
-            "rate that eight trials chose. n = 128, condition 1e10.",
+            "best of eight rates on three other instances. n = 128, condition 1e10.",
             "Corrected readings, heavy ball, roots every 3 steps, Shampoo's damping 1e-4. "
             "Scaling an update to the gradient's norm leaves SGD as it is.",
         ],
