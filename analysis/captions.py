@@ -87,7 +87,7 @@ def given_rates(
         if (row["case"], row["method"]) not in searched and options.get("lr") is not None:
             rates.setdefault(row["method"], []).append(f"{float(options['lr']):g}")
     parts = [f"{_name(m, labels)} {'/'.join(dict.fromkeys(own))}" for m, own in rates.items()]
-    return f"Given learning rates: {', '.join(parts)}." if parts else ""
+    return f"Given learning rates: {curves.listed(parts)}." if parts else ""
 
 
 def tuned_values(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
@@ -100,11 +100,12 @@ def tuned_values(data: pd.DataFrame, labels: Mapping[str, str] | None = None) ->
     several = len(data[["experiment", "case"]].drop_duplicates()) > 1
     parts = []
     for (_, case), group in rows.groupby(["experiment", "case"], sort=False):
-        values = ", ".join(
-            f"{_name(row['method'], labels)} {row['tuned']}" for row in group.to_dict("records")
+        values = curves.listed(
+            [f"{_name(row['method'], labels)} {row['tuned']}" for row in group.to_dict("records")]
         )
         parts.append(f"{case}: {values}" if several else values)
-    return f"Chosen: {'; '.join(parts)}." if parts else ""
+    between = ". " if any(";" in part for part in parts) else "; "
+    return f"Chosen: {between.join(parts)}." if parts else ""
 
 
 def diverged(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
@@ -120,7 +121,7 @@ def diverged(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str
         + (f" ({row['case']})" if several else "")
         for row in rows.to_dict("records")
     ]
-    return f"Diverged: {', '.join(parts)}." if parts else ""
+    return f"Diverged: {curves.listed(parts)}." if parts else ""
 
 
 def diverged_runs(experiment: Experiment, labels: Mapping[str, str] | None = None) -> str:

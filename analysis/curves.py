@@ -160,7 +160,12 @@ def momenta(runs: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
             if group["options"].get("momentum"):
                 name = (labels or {}).get(row["method"]) or style.line(row["method"])["label"]
                 used.setdefault(f"{group['options']['momentum']:g}", []).append(name)
-    return " ".join(f"Momentum {value}: {', '.join(names)}." for value, names in used.items())
+    return " ".join(f"Momentum {value}: {listed(names)}." for value, names in used.items())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row; where one has a comma of its own, semicolons keep them apart."""
+    return ("; " if any("," in name for name in names) else ", ").join(names)
 
 
 def provenance(runs: pd.DataFrame) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Colour, marker: one a variant, told apart in grey as well.
 _MARKS = ((BLACK, "o"), (BLUE, "s"), (VERMILLION, "^"), (GREEN, "D"), (PURPLE, "v"), (SKY, "P"))
-_ROW_HEIGHT = 0.5  # inches
+_MARK_HEIGHT = 0.13  # inches, for the text beside a mark
 _HUGE = 1e30
 
 
@@ -56,7 +56,9 @@ def draw(
     caption.append(curves.provenance(experiment.runs()))
     with style.context():
         caption = [sentence for sentence in caption if sentence]
-        height = _ROW_HEIGHT * len(rows) + 1.1 + style.footnote_height(caption, style.PAGE_WIDTH)
+        most = max(sum((row, v) in names for v in variants) for row in rows)
+        height = (_MARK_HEIGHT * most + 0.1) * len(rows) + 1.1
+        height += style.footnote_height(caption, style.PAGE_WIDTH)
         figure = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
         axes = figure.subplots()
         for line, row in enumerate(rows):

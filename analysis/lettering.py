@@ -26,16 +26,16 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
     return width / POINTS_PER_INCH
 
 
-def wrapped(text: str, width: float, size: float) -> str:
+def wrapped(text: str, width: float, size: float, weight: str = "normal") -> str:
     """Break text at its spaces into lines of at most `width` inches; a longer word is kept.
 
     Hinting may widen text on a screen by 2 %: ask for a little less than there is.
     """
-    space = width_of("n n", size) - 2 * width_of("n", size)
+    space = width_of("n n", size, weight) - 2 * width_of("n", size, weight)
     lines: list[list[str]] = []
     filled = 0.0
     for word in text.split():
-        own = width_of(word, size)
+        own = width_of(word, size, weight)
         if lines and filled + space + own <= width:
             lines[-1].append(word)
             filled += space + own

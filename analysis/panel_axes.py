@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Room above the start of a training curve; what rises further leaves the panel.
 _OVERSHOOT_LINEAR, _OVERSHOOT_LOG = 0.25, 10.0
 _SPLITS = {"": "training", "train": "training", "valid": "validation", "val": "validation"}
+_METRICS = {"nll": "NLL", "bleu": "BLEU", "bits_per_char": "bits per character"}
 # A decade: values that span more are drawn on a logarithmic axis.
 _WIDE = 10.0
 
@@ -98,7 +99,7 @@ def _set_plain_ticks(axes: Axes) -> None:
 
 def _ylabel(panel: Panel, drawn: Mapping[str, Mapping[str, object]]) -> str:
     metric, _, split = panel.y.partition(", ")
-    label = f"{_SPLITS.get(split, split)} {metric.replace('_', ' ')}"
+    label = f"{_SPLITS.get(split, split)} {_METRICS.get(metric, metric.replace('_', ' '))}"
     if panel.exponentiate:
         label = "training perplexity"
     if panel.suboptimality:

@@ -98,7 +98,7 @@ def legend_below(axes: Axes) -> None:
         handles,
         labels,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.2),
+        bbox_to_anchor=(0.5, -0.24),
         ncols=_num_columns(labels, axes.figure.get_figwidth() / grid.ncols, most=2),
         columnspacing=_BETWEEN_COLUMNS,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import captions, curves, lettering, looks, measures, style
+from analysis import captions, curves, looks, measures, style
+from analysis.table_layout import laid_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from analysis.load import Experiment
 
 _ROW_HEIGHT = 0.17  # inches, at 7 pt
-_FONT_SIZE = 7
-_GAP = 0.14  # inches between columns
 END_COLUMNS = ["case", "method", "tuned", "num_runs", "num_diverged", "y", "value", "low", "high"]
 
 
@@ -88,26 +87,6 @@ def number_text(value: Any, low: float = np.nan, high: float = np.nan, digits: i
     return text
 
 
-class Layout(NamedTuple):
-    """How a table is set.
-
-    Attributes:
-        names: of the columns, broken into lines where there is little room.
-        edges: borders of the columns as shares of the width, shape (num_columns + 1,).
-        gap: share of the width that a column of numbers keeps free at its right.
-        font_size: in points.
-    """
-
-    names: list[str]
-    edges: np.ndarray
-    gap: float
-    font_size: float
-
-    @property
-    def header_lines(self) -> int:
-        return max(name.count("\n") + 1 for name in self.names)
-
-
 def draw_table(
     axes: Axes, frame: pd.DataFrame, bold: Collection[tuple[int, str]] = (), title: str = ""
 ) -> None:
@@ -122,12 +101,11 @@ def draw_table(
         axes.set_title(title)
     cells = _cells(frame)
     share = axes.figure.get_figwidth() / axes.get_subplotspec().get_gridspec().ncols
-    layout = _layout(frame, bold, share)
-    words = [all(isinstance(v, str) for v in frame[name]) for name in frame.columns]
+    layout = laid_out(frame.columns, cells, bold, share)
     head = layout.header_lines
     num_rows = len(cells) + head
     for column, name in enumerate(layout.names):
-        left = words[column]
+        left = layout.left[column]
         x = layout.edges[column] if left else layout.edges[column + 1] - layout.gap
         for row in range(-1, len(cells)):
             text = name if row < 0 else cells[row][column]
@@ -146,43 +124,6 @@ def draw_table(
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
     return [[number_text(value) for value in row] for row in frame.itertuples(index=False)]
-
-
-def _layout(frame: pd.DataFrame, bold: Collection[tuple[int, str]], width: float) -> Layout:
-    """Columns as wide as their widest text; where `width` inches are too few, names are broken
-    into lines, and if that does not do the letters become smaller."""
-    cells, names = _cells(frame), [str(name).strip() for name in frame.columns]
-    within = [
-        max(
-            (
-                lettering.longest([row[i]], _FONT_SIZE, _weight((place, name) in bold))
-                for place, row in enumerate(cells)
-            ),
-            default=0.0,
-        )
-        for i, name in enumerate(frame.columns)
-    ]
-    room = width - 0.15
-    needed = _needed(names, within)
-    if sum(needed) > room:
-        names = [
-            lettering.wrapped(name, 0.92 * own, _FONT_SIZE) if " " in name else name
-            for name, own in zip(names, within, strict=True)
-        ]
-        needed = _needed(names, within)
-    font_size = _FONT_SIZE * min(1.0, room / sum(needed))
-    edges = np.concatenate([[0.0], np.cumsum(needed) / sum(needed)])
-    return Layout(names, edges, min(_GAP, 0.012 * width) / width, font_size)
-
-
-def _needed(names: Sequence[str], within: Sequence[float]) -> list[float]:
-    """Widths of the columns in inches, with the gap to the next."""
-    heads = [lettering.longest([name], _FONT_SIZE, "bold") for name in names]
-    return [max(pair) + _GAP for pair in zip(heads, within, strict=True)]
-
-
-def _weight(strong: bool) -> str:
-    return "bold" if strong else "normal"
 
 
 def table_figure(
@@ -220,7 +161,7 @@ def table_figure(
     caption = [sentence for sentence in caption if sentence]
     with style.context():
         room = style.head_height(heading, (), width) + style.footnote_height(caption, width)
-        num_rows = len(frame) + _layout(frame, bold, width).header_lines
+        num_rows = len(frame) + laid_out(frame.columns, _cells(frame), bold, width).header_lines
         size = (width, _ROW_HEIGHT * (num_rows + 0.5) + room)
         figure = Figure(figsize=size, layout="constrained")
         draw_table(figure.subplots(), frame, bold)

@@ -40,4 +40,6 @@ def table(records: Records) -> pd.DataFrame:
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
     said = ["The root of the block means is renewed at the intervals that the legend tells."]
-    return comparison.draw(records, PANELS, data, title=TITLE, labels=LABELS, sentences=said)
+    return comparison.draw(
+        records, PANELS, data, title=TITLE, labels=LABELS, ordered=True, sentences=said
+    )

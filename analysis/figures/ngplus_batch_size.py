@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("ngplus_batch_size",)
 TITLE = "NG+ paper, Tables 2 and 3: accumulated batches"
-LABELS = {"ng_plus_x1": "16", "ng_plus_x8": "128", "ng_plus_x16": "256"}
+LABELS = {"ng_plus_x1": "batch 16", "ng_plus_x8": "batch 128", "ng_plus_x16": "batch 256"}
 _OF = ("ngplus_batch_size", "mnist")
 PANELS = (
     Panel(*_OF, y="accuracy, test", x="epoch", title="against epochs"),

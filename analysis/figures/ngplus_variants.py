@@ -29,7 +29,7 @@ EQUATIONS = {
 }  # fmt: skip
 PANELS = {
     "loss": "training loss, mean of the last tenth",
-    "milliseconds": "ms a step, curvature every 10",
+    "milliseconds": "ms a step,\ncurvature every 10",
     "memory": "state / parameters",
 }
 

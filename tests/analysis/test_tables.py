@@ -73,3 +73,20 @@ def test_a_table_is_drawn_with_every_cell(make, records, tmp_path):
         if one.overlaps(other)
     ]
     assert overlaps == []
+
+
+def test_long_names_are_broken_and_no_texts_touch():
+    frame = pd.DataFrame({
+        "method": ["sgd", "full_window"], "seconds of a step with its eigenvalues": [0.5, 1.25],
+        "bytes of the state over those of the parameters": [1.0, 2.0],
+        "the published ratio": ["0.5 [0.4, 0.6]", "–"],
+    })  # fmt: skip
+    figure = comparison.table_figure(frame, "T", width=3.4, bold={(1, "the published ratio")})
+    figure.draw_without_rendering()
+    texts = figure.axes[0].texts
+    boxes = [text.get_window_extent() for text in texts]
+    assert "\n" in texts[3].get_text()
+    # What looks like a number stands at the right, also where it comes as text.
+    assert [text.get_ha() for text in texts[::3]] == ["left", "right", "right", "right"]
+    assert all(0 <= box.x0 and box.x1 <= 100 * 3.4 for box in boxes)
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
