@@ -159,7 +159,10 @@ def _same_order(spec: Spec, sources: Sources) -> Decision:
 
 
 def _correlation(spec: Spec, sources: Sources) -> Decision:
-    """Medians over seeds, one pair a task; pairs without records are left out, and said."""
+    """Medians over seeds, one pair a task.
+
+    Pairs without records are left out, and said, where enough of them are there all the same.
+    """
     pairs, evidence, absent = [], Evidence(), []
     for left, right in zip(spec["a"], spec["b"], strict=True):
         try:
@@ -169,10 +172,11 @@ def _correlation(spec: Spec, sources: Sources) -> Decision:
             absent.append(str(error))
             continue
         pairs.append([float(np.median(s.worst("min"))) for s in samples])
-    if not pairs:
-        raise NotTested("; ".join(absent))
+    keys = {"at_least_pairs": spec.get("at_least_pairs", many.MIN_PAIRS)}
+    count = len(pairs) + len(absent)
+    if absent and len(pairs) < min(keys["at_least_pairs"], count):
+        raise NotTested("; ".join([f"{len(pairs)} of {count} tasks tested", *absent]))
     a, b = np.array(pairs).T
-    keys = {"at_least_pairs": spec["at_least_pairs"]} if "at_least_pairs" in spec else {}
     remarks = frozenset(f"a task is left out: {reason}" for reason in absent)
     return many.correlation(a, b, **keys), evidence | Evidence(remarks=remarks)
 

@@ -21,6 +21,8 @@ from analysis.ledger.rules import (
 )
 from analysis.ledger.samples import NotTested
 
+MIN_PAIRS = 6  # tasks, for a correlation
+
 
 def same_order(groups: Sequence[np.ndarray], tau: float = 1.0, partly: float = 0.6) -> Finding:
     """The methods' means rank alike under every setting.
@@ -37,7 +39,7 @@ def same_order(groups: Sequence[np.ndarray], tau: float = 1.0, partly: float = 0
     return Finding(verdict, "least correlation", least, n=len(groups), detail=detail)
 
 
-def correlation(a: np.ndarray, b: np.ndarray, at_least_pairs: int = 6) -> Finding:
+def correlation(a: np.ndarray, b: np.ndarray, at_least_pairs: int = MIN_PAIRS) -> Finding:
     """Two numbers a task rise together: the interval of Spearman's correlation lies above 0.
 
     The interval is over resampled tasks. Fewer than `at_least_pairs` tasks are partly at best.

@@ -95,3 +95,14 @@ def test_correlation(bench, values, expected):
     bench.rows("y", [{"case": i, "value": float(v)} for i, v in enumerate(values)])
     a, b = ([{"measurement": m, "where": {"case": i}} for i in range(len(values))] for m in "xy")
     assert bench.verdict(correlation={"a": a, "b": b}).verdict == expected
+
+
+@pytest.mark.parametrize(("there", "expected"), [(5, "not tested"), (6, "reproduced")])
+def test_correlation_with_a_task_missing(bench, there, expected):
+    for name in "xy":
+        bench.rows(name, [{"case": i, "value": float(i)} for i in range(there)])
+    a, b = ([{"measurement": m, "where": {"case": i}} for i in range(7)] for m in "xy")
+    found = bench.verdict(correlation={"a": a, "b": b})
+    assert found.verdict == expected
+    if expected == "not tested":
+        assert found.reason.startswith("5 of 7 tasks tested; measurement x has no rows")
