@@ -88,5 +88,5 @@ def test_long_names_are_broken_and_no_texts_touch():
     assert "\n" in texts[3].get_text()
     # What looks like a number stands at the right, also where it comes as text.
     assert [text.get_ha() for text in texts[::3]] == ["left", "right", "right", "right"]
-    assert all(0 <= box.x0 and box.x1 <= 100 * 3.4 for box in boxes)
+    assert all(box.x0 >= 0 and box.x1 <= 100 * 3.4 for box in boxes)
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
