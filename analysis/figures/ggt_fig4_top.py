@@ -1,4 +1,7 @@
-"""GGT Fig. 4 top: the runs of Fig. 3 top against training time [Agarwal et al. 2019]."""
+"""GGT Fig. 4 top: training loss and test accuracy against training time [Agarwal et al. 2019].
+
+The runs of Fig. 3 top, with the rates chosen there, made again alone on one machine.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
     from analysis.load import Records
 
-EXPERIMENTS = ("ggt_fig3_top",)
+EXPERIMENTS = ("ggt_fig4_top",)
 TITLE = "GGT paper, Fig. 4 top"
 PANELS = (
     Panel(*EXPERIMENTS, "cifar10", x="seconds", title="training loss"),
@@ -32,4 +35,5 @@ def table(records: Records) -> pd.DataFrame:
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
-    return comparison.draw(records, PANELS, data, title=TITLE)
+    said = "The rates that ggt_fig3_top chose; its runs made again, each alone on the machine."
+    return comparison.draw(records, PANELS, data, title=TITLE, sentences=[said])
