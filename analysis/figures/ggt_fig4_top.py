@@ -1,6 +1,6 @@
 """GGT Fig. 4 top: training loss and test accuracy against training time [Agarwal et al. 2019].
 
-The runs of Fig. 3 top, with the rates chosen there, made again alone on one machine.
+Runs as those of Fig. 3 top, made again alone on one machine, at given rates.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def table(records: Records) -> pd.DataFrame:
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:
     """Draw the figure from `data`, by default `table(records)`."""
-    said = "The rates that ggt_fig3_top chose; its runs made again, each alone on the machine."
+    said = "Runs as ggt_fig3_top's, made again alone on the machine, at the rates of the YAML."
     return comparison.draw(records, PANELS, data, title=TITLE, sentences=[said])

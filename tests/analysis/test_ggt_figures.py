@@ -2,9 +2,11 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from analysis.figures import (
     ggt_fig1,
@@ -181,3 +183,17 @@ def test_fig1_caption_has_the_numbers_of_its_matrices(tmp_path):
     caption = ggt_fig1.draw(records).get_supxlabel().replace("\n", " ")
     assert "Condition number of GᵀG: 100." in caption
     assert "2.5e-01" in caption and "2.0e-12" in caption
+
+
+def test_fig4_tops_rates_are_those_that_fig3_top_chose():
+    root = Path(__file__).resolve().parents[2]
+    index = root / "results" / "experiments" / "ggt_fig3_top.json"
+    if not index.is_file():
+        pytest.skip("ggt_fig3_top is not shipped yet")
+    chosen = {
+        choice["method"]: float(choice["values"]["optimizer.lr"])
+        for choice in json.loads(index.read_text())["choice"]
+    }
+    plan = yaml.safe_load((root / "conf" / "experiment" / "ggt_fig4_top.yaml").read_text())
+    given = {name: float(m["optimizer.lr"]) for name, m in plan["methods"].items()}
+    assert given == chosen
