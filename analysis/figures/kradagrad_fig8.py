@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis import comparison
-from analysis.comparison import Panel
+from analysis.figures import kradagrad_fig3
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from analysis.load import Records
 
-from analysis.figures.kradagrad_fig3 import CASES, EXPERIMENTS
-
+EXPERIMENTS = kradagrad_fig3.EXPERIMENTS
 TITLE = "KrADagrad paper, Fig. 8"
 METHODS = (
     "shampoo_authors", "shampoo64_authors", "kradagrad_star_authors", "kradagrad_authors",
@@ -28,16 +27,7 @@ LABELS = {
     "kradagrad_star": "KrADagrad*, corrected",
     "kradagrad": "KrADagrad, corrected",
 }
-PANELS = tuple(
-    Panel(experiment, case, y="excess, test", methods=METHODS, title=title, ylabel=label)
-    for experiment, case, title, label in zip(
-        EXPERIMENTS,
-        CASES,
-        ("a: MNIST", "b: CURVES", "c: FACES"),
-        ("cross-entropy − bound, test", "cross-entropy − bound, test", "squared error, test"),
-        strict=True,
-    )
-)
+PANELS = kradagrad_fig3.panels(METHODS)
 
 
 def table(records: Records) -> pd.DataFrame:
