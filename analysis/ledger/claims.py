@@ -112,38 +112,30 @@ def _as_written(node: yaml.Node) -> None:
         node.tag = "tag:yaml.org,2002:str"
 
 
-def default_path() -> Path:
-    """analysis/claims.yaml, or the folder of its parts where it was not put together."""
-    whole = ANALYSIS / "claims.yaml"
-    return whole if whole.is_file() else ANALYSIS / "claims"
-
-
 def load(path: Path | str | None = None) -> list[Claim]:
     """Read and check claims, in the order of the papers and of the claims' numbers.
 
     Args:
-        path: a file, or a folder of which every *.yaml is read; by default `default_path()`.
+        path: a file; by default analysis/claims.yaml.
     Raises:
         ClaimsError: if there are none, an id is unknown or comes twice, a key is unknown or
             missing, or a claim has no rule; names the claim and the key.
     """
-    path = default_path() if path is None else Path(path)
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
+    path = ANALYSIS / "claims.yaml" if path is None else Path(path)
+    if not path.is_file():
         raise ClaimsError(f"{path} holds no claims")
+    try:
+        entries = _read(path.read_text())
+    except yaml.YAMLError as error:
+        raise ClaimsError(f"{path.name} is no YAML: {error}") from None
+    if not isinstance(entries, list):
+        raise ClaimsError(f"{path.name} must be a list of claims")
     claims: dict[str, Claim] = {}
-    for file in files:
-        try:
-            entries = _read(file.read_text())
-        except yaml.YAMLError as error:
-            raise ClaimsError(f"{file.name} is no YAML: {error}") from None
-        if not isinstance(entries, list):
-            raise ClaimsError(f"{file.name} must be a list of claims")
-        for entry in entries:
-            claim = read_claim(entry)
-            if claim.id in claims:
-                raise ClaimsError(f"claim {claim.id} comes twice; the second is in {file.name}")
-            claims[claim.id] = claim
+    for entry in entries:
+        claim = read_claim(entry)
+        if claim.id in claims:
+            raise ClaimsError(f"claim {claim.id} comes twice")
+        claims[claim.id] = claim
     order = list(PAPERS)
     return sorted(claims.values(), key=lambda c: (order.index(c.id[0]), c.id))
 
