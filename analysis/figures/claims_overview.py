@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import style
 from analysis.ledger import NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, judge_all
-from analysis.ledger.claims import NUM_CLAIMS, PAPERS
+from analysis.ledger.claims import NUM_CLAIMS, PAPERS, PAPERS_MODELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +24,8 @@ COLORS = {
     NOT_TESTED: "0.85",
 }  # fmt: skip
 EVIDENCE = {
-    "exact": "computed", "paper": "runs, paper's scale", "small": "runs, small scale",
-    "timed": "measured times", "mixed": "more than one kind",
+    "exact": "computed", "paper": "runs, paper's scale", "models": "runs, paper's models",
+    "small": "runs, small scale", "timed": "measured times", "mixed": "more than one kind",
 }  # fmt: skip
 COLUMNS = ["by", "group", "verdict", "count"]
 # A number is written into a part of a bar that is at least this share of the longest bar.
@@ -53,7 +53,8 @@ def table(records: Records) -> pd.DataFrame:
 
 
 def _evidence(scale: str) -> str:
-    return EVIDENCE.get(scale, EVIDENCE["mixed"])
+    key = "models" if scale.startswith(PAPERS_MODELS) else scale
+    return EVIDENCE.get(key, EVIDENCE["mixed"])
 
 
 def draw(records: Records, data: pd.DataFrame | None = None) -> Figure:

@@ -22,6 +22,7 @@ def counts(monkeypatch):
         verdict("GGT", REPRODUCED, "small"),
         verdict("GGT", NOT_TESTED),
         verdict("NG+", PARTLY, "paper, small"),
+        verdict("NG+", PARTLY, "paper's models, two epochs"),
     ]
     monkeypatch.setattr(claims_overview, "judge_all", lambda records: verdicts)
     data = claims_overview.table(Records([]))
@@ -33,7 +34,7 @@ def test_a_claim_counts_once_by_its_principal_reading(counts):
     assert count["paper", "GGT", REPRODUCED] == 2
     assert count["paper", "GGT", PARTLY] == 0
     assert count["paper", "GGT", NOT_TESTED] == 1
-    assert data[data["by"] == "paper"]["count"].sum() == 4
+    assert data[data["by"] == "paper"]["count"].sum() == 5
 
 
 def test_evidence_counts_those_tested_by_kind(counts):
@@ -41,7 +42,8 @@ def test_evidence_counts_those_tested_by_kind(counts):
     assert count["evidence", claims_overview.EVIDENCE["exact"], REPRODUCED] == 1
     assert count["evidence", claims_overview.EVIDENCE["small"], REPRODUCED] == 1
     assert count["evidence", claims_overview.EVIDENCE["mixed"], PARTLY] == 1
-    assert data[data["by"] == "evidence"]["count"].sum() == 3
+    assert count["evidence", claims_overview.EVIDENCE["models"], PARTLY] == 1
+    assert data[data["by"] == "evidence"]["count"].sum() == 4
 
 
 def test_every_number_is_written_into_its_bar(counts):
