@@ -14,8 +14,9 @@ INTRODUCTION = """\
 
 Written by `make ledger` from the records; no verdict is typed by hand.
 
-Every claim has a rule that was fixed before it was judged. A rule compares numbers of single runs,
-paired by seed, and its interval is a 95 % bootstrap interval over the seeds:
+Every claim has a rule that was fixed before it was judged; the few whose rule or instances changed
+after records had been seen say so in their notes. A rule compares numbers of single runs, paired by
+seed, and its interval is a 95 % bootstrap interval over the seeds:
 
 - **reproduced**: the whole interval lies on the side that the paper claims;
 - **partly**: its mean does, or some parts of the claim hold;
