@@ -37,6 +37,7 @@ PARAMETERS = {
     "mnist_cnn_large": 139_370,
     "mnist_cnn_small": 322,
     "online_convex": 8 * 4,
+    "permuted_mnist_gem": 89_610,
     "ptb_gpt": 10_784_256,
     "ptb_lstm": 4_895_730,
     "ptb_word_lstm": 24_221_600,
@@ -44,6 +45,7 @@ PARAMETERS = {
     "quadratic2d": 2,
     "quadratic_1536": 1536**2,
     "quadratic_384": 384**2,
+    "split_cifar100_lamaml": 1_419_940,
 }
 
 
@@ -81,6 +83,7 @@ START = {
     "mnist_cnn_large": (log_of(10), 0.1),
     "mnist_cnn_small": (log_of(10), 0.1),
     "online_convex": (log_of(2), 1e-6),  # logistic losses, and the weights begin at 0
+    "permuted_mnist_gem": (log_of(10), 0.1),
     "ptb_gpt": (log_of(50), 0.02),
     "ptb_lstm": (log_of(50), 0.02),
     "ptb_word_lstm": (log_of(200), 0.02),
@@ -89,6 +92,8 @@ START = {
     "quadratic_1536": (of_gaussian, 0.5),
     "quadratic_384": (of_gaussian, 0.5),
     "quadratic2d": (lambda task: 0.5 * (1 + 0.8**2 - 2 * 0.8 * 0.8), 1e-6),  # of (1, .8)
+    # Logits of variance 1/3, of uniform heads on features of mean square 1, cost 4/5 of its half.
+    "split_cifar100_lamaml": (log_of(5, 0.13), 0.1),
 }
 
 
