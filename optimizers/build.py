@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from optimizers.base import require_number
 from optimizers.routing import members_of, route
+from optimizers.sparse import require_dense_tables
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -49,7 +50,8 @@ def build(
 
     Raises:
         ValueError: if lr is no finite number >= 0, if a rule has no matcher, an unknown option or
-            no parameter, or if the model has nothing to train. What a class itself raises passes.
+            no parameter, if the model has nothing to train, or tables with sparse gradients that
+            their optimizer does not take. What a class itself raises passes.
     """
     options = {name: _plain(value) for name, value in options.items()}
     rules = [_plain(rule) for rule in groups]
@@ -68,7 +70,9 @@ def build(
             members.append(_make(model, rule["cls"], [({}, parameters)], settings))
     if any(parameters for _, parameters in own):
         members.insert(0, _make(model, cls, own, options))
-    return route(members)
+    optimizer = route(members)
+    require_dense_tables(optimizer, model)
+    return optimizer
 
 
 def _make(

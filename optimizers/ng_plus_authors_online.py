@@ -9,13 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.base import PreconditionedOptimizer, require_common, require_count, require_number
+from optimizers.base import (
+    PreconditionedOptimizer,
+    require,
+    require_common,
+    require_count,
+    require_number,
+)
 from optimizers.common.gradients import require_dense, require_real
 from optimizers.linalg.inverse import damped_inverse
 from optimizers.telemetry import Spectrum, parameter_names
 
 # Least value there of the largest entry of L, under which the damping is not cut.
 LEAST_CUT = 1e-3
+# Rows of a parameter of which a matrix of rows by rows is made: one takes a gibibyte in float32.
+MAX_ROWS = 2**14
 
 
 class NGPlusAuthorsOnline(PreconditionedOptimizer):
@@ -43,7 +51,8 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
         initial: > 0.
         statistic_freq, update_freq: steps from one renewal to the next.
     Raises:
-        ValueError: on a value outside these ranges.
+        ValueError: on a value outside these ranges, or a parameter of more than 16,384 rows, such
+            as a large table: a rule in `groups` can send it to another optimizer.
     """
 
     numerics_version = 1
@@ -81,6 +90,11 @@ class NGPlusAuthorsOnline(PreconditionedOptimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
         require_real(self.param_groups)
+        names = iter(parameter_names(self.param_groups))
+        for parameter in (p for group in self.param_groups for p in group["params"]):
+            rows = len(parameter) if parameter.ndim else 1
+            require(rows <= MAX_ROWS, f"rows of {next(names)}", f"<= {MAX_ROWS} (matrix of rows by "
+                    "rows)", rows)  # fmt: skip
 
     def spectra(self) -> list[Spectrum]:
         """Eigenvalues of each parameter's L."""

@@ -58,7 +58,7 @@ def train(run: Run, surroundings) -> str:
             run.probe.observe(run.parameters, run.step, run.writer)
         with run.clock:
             if clip:
-                norm = clip_grad_norm_(run.parameters, clip).item()
+                norm = clip_gradients(run.parameters, clip)
             update(run, batches, carried)
             if (run.step + 1) % run.steps_per_epoch == 0:
                 task.after_epoch(model, epoch)
@@ -188,7 +188,7 @@ def evaluate_again(run: Run, batches: list, carried: dict, backward: bool = True
     run.optimizer.zero_grad()
     loss = add_gradients(run, batches)
     if run.settings.grad_clip:
-        clip_grad_norm_(run.parameters, run.settings.grad_clip)
+        clip_gradients(run.parameters, run.settings.grad_clip)
     return torch.tensor(loss, dtype=torch.float64)
 
 
@@ -219,6 +219,8 @@ def lr(run: Run) -> float:
 
 def length(tensors: list[torch.Tensor]) -> float:
     """Euclidean norm of all tensors together; 0 of none."""
+    # Of a sparse gradient the rows that are in it; they may be there several times.
+    tensors = [t.coalesce().values() if t.is_sparse else t for t in tensors]
     # torch.nn.utils.get_total_norm does the same, but first groups the tensors by device and
     # dtype, at a third of a small model's step.
     return (
@@ -226,6 +228,22 @@ def length(tensors: list[torch.Tensor]) -> float:
         if tensors
         else 0.0
     )
+
+
+def clip_gradients(parameters: list[torch.Tensor], most: float) -> float:
+    """Scale all gradients, in place, so that their length is at most `most`.
+
+    Returns:
+        Their length before.
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if not any(grad.is_sparse for grad in grads):
+        return clip_grad_norm_(parameters, most).item()
+    norm = length(grads)
+    scale = min(1.0, most / (norm + 1e-6))  # as there
+    for grad in grads:
+        grad.mul_(scale)
+    return norm
 
 
 def record_spectra(run: Run, before: list[torch.Tensor]) -> float:

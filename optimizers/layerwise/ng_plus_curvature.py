@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from optimizers.base import require
 from optimizers.capture.samples import Samples
 from optimizers.linalg.sketch import draw_rows, sketch_scale
 
 SIDES = ("smaller", "left", "right")
+# Rows of a block of a Gram matrix, which then takes a gibibyte in float32. The smaller side of a
+# table of millions of rows is its other one.
+MAX_SIZE = 2**14
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,18 @@ class Side:
 
     @classmethod
     def of(cls, shape: tuple[int, int], side: str, block_size: int | None) -> Side:
-        """The side that an option names; "smaller" is left for m <= n."""
+        """The side that an option names; "smaller" is left for m <= n.
+
+        Raises:
+            ValueError: if a block would have more than 16,384 rows.
+        """
         m, n = shape
         left = m <= n if side == "smaller" else side == "left"
         size = m if left else n
-        return cls(left, size, size if block_size is None else min(block_size, size))
+        rows = size if block_size is None else min(block_size, size)
+        blocks = f"in blocks of <= {MAX_SIZE}"
+        require(rows <= MAX_SIZE, f"side of a {m} x {n} matrix", blocks, rows)
+        return cls(left, size, rows)
 
     @property
     def num_blocks(self) -> int:
