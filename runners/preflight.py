@@ -100,7 +100,9 @@ def dry_run(job: Job) -> Outcome:
         cost = measure(job.task, job.make_optimizer, settings)
     except DataError as error:
         print(first_line(error), file=sys.stderr)
-        model = job.task.build_model().to(settings.dtype)
+        # Nothing is computed with it, so that a model beyond the memory can be counted too.
+        with torch.device("meta"):
+            model = job.task.build_model().to(settings.dtype)
         require_layers(job.make_optimizer(model))  # a bad hyperparameter is an error here too
         num_parameters, model_bytes = count_parameters(model)
         cost = Cost(num_parameters, settings.max_steps, model_bytes, None, None)

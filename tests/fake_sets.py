@@ -19,6 +19,7 @@ CLASSES = {"mnist": 10, "cifar10": 10, "cifar100_20k": 100}
 WNIDS = {"train": 4, "val": 2}  # images of each of 50 classes
 SENTENCES = {"train": 300, "val": 40, "test_2016_flickr": 30}
 PAIRS = 400  # of Tatoeba, one in ten with the English side of the one before
+CLICKS = 700  # rows of Criteo's log, one in four a click
 WORDS = 9999  # of the Penn Treebank, with <unk>; the end of a line is the 10,000th symbol
 
 
@@ -34,6 +35,7 @@ def write_sets(folder: Path) -> Path:
     write_faces(folder / "olivetti")
     write_captions(folder / "multi30k")
     write_pairs(folder / "tatoeba_de_en")
+    write_clicks(folder / "criteo_10k")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / CHECKSUMS).write_text("".join(lines))
@@ -144,3 +146,17 @@ def write_pairs(folder: Path) -> None:
         english = sentence(2 * (i - 1 if i % 10 == 9 else i), "en")
         lines.append(f"{english}\t{sentence(2 * i, 'de')}\n")
     (folder / "deu.txt").write_text("".join(lines))
+
+
+def write_clicks(folder: Path) -> None:
+    """Random counts and categories, some of them missing; a few counts are negative."""
+    folder.mkdir(parents=True)
+    counts, categories = integers(8, (CLICKS, 13), 64) - 2, integers(9, (CLICKS, 26), 50)
+    lines = []
+    for row, names in zip(counts.tolist(), categories.tolist(), strict=True):
+        # A click is likelier where the first count is large, so that there is something to learn.
+        label = int(row[0] > 45)
+        cells = [*(str(x) if x < 50 else "" for x in row)]
+        cells += [f"{0x9E3779B1 * x % 2**32:08x}" if x else "" for x in names]
+        lines.append("\t".join([str(label), *cells]) + "\n")
+    (folder / "train.txt").write_text("".join(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -36,14 +37,21 @@ def load_images(
     return images, labels
 
 
-def load_array(path: Path, dtype: type[np.generic], row_shape: tuple[int, ...]) -> np.ndarray:
+def load_array(
+    path: Path,
+    dtype: type[np.generic],
+    row_shape: tuple[int, ...],
+    mmap_mode: Literal["c"] | None = None,
+) -> np.ndarray:
     """Load an array of shape (n, *row_shape) with n >= 1; no pickle is read.
 
+    Args:
+        mmap_mode: "c": it stays on disk, and what is written to it goes to a private copy.
     Raises:
         DataError: if the file is missing, damaged, empty or holds something else.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False, mmap_mode=mmap_mode)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
     except (OSError, ValueError, EOFError) as error:

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 import run
 from runners import train
 from runners.keeper import Keeper
-from tasks.base import Task
+from tasks.base import Batch, Task
 from tests.commands import CONF, assert_same, assert_same_run, column, command, the_run
 from tests.fake_sets import standing_in
 
@@ -31,6 +31,7 @@ PARAMETERS = {
     "cifar10_cnn_small": 466,
     "cifar10_resnet32": 461_882,
     "cifar10_shakeshake": 2_923_162,
+    "criteo_dlrm": 540_677_217,  # 16 for each of 33,762,577 categories, and two perceptrons
     "imagenet_resnet50": 25_557_032,
     "iwslt14_transformer": 36_743_168,
     "logistic": 10,
@@ -64,6 +65,17 @@ def of_gaussian(task):
     return (a.trace() * b.trace()).item()
 
 
+def of_the_last_bias(task):
+    """Loss of the logit's own bias, a draw from N(0, 1), for every row."""
+    bias = task.build_model().top[-1].bias
+    return task.loss(lambda *inputs: bias.expand(len(inputs[0])), split_as_batch(task)).item()
+
+
+def split_as_batch(task):
+    rows = task._evaluated(task.target.split)
+    return Batch(*task._samples(rows), 0, 0, len(rows))
+
+
 # Loss of the untrained model, of the target's split, and how far one draw of the initial values of
 # a tiny model may be off, relatively. Those of scale=paper: test_start_at_paper, test_resnet_start.
 START = {
@@ -76,6 +88,8 @@ START = {
     "cifar10_cnn_small": (log_of(10), 0.1),
     "cifar10_resnet32": (log_of(10), 0.1),
     "cifar10_shakeshake": (log_of(10), 0.1),
+    # A row's own share of the logit has a third of the bias's variance.
+    "criteo_dlrm": (of_the_last_bias, 0.2),
     "imagenet_resnet50": (log_of(50), 0.1),
     # Its logits have variance 1: a normalised vector times embeddings of variance 1/dim.
     "iwslt14_transformer": (log_of(300, 0.5), 0.1),

@@ -1,5 +1,6 @@
 """Every task's YAML composes, alone and with what each scale changes, and instantiates."""
 
+import contextlib
 import functools
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tasks.base import Target, Task
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 SCALES = ("smoke", "small", "paper")
+# Gigabytes, which the tests build without values.
+LARGE = {("criteo_dlrm", "paper")}
 
 
 @functools.cache
@@ -35,10 +38,11 @@ def test_the_task_instantiates_without_data(name, scale):
     assert task.seed == 5
     assert isinstance(task.numerics_version, int)
     assert task.target.split in task.eval_splits
-    first, second = task.build_model(), instantiate(compose(name, scale)).build_model()
+    with torch.device("meta") if (name, scale) in LARGE else contextlib.nullcontext():
+        first, second = task.build_model(), instantiate(compose(name, scale)).build_model()
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert a.dtype == torch.float32
-        assert torch.equal(a, b)
+        assert a.is_meta or torch.equal(a, b)
 
 
 @pytest.mark.parametrize("name", NAMES)
