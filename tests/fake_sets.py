@@ -20,6 +20,7 @@ WNIDS = {"train": 4, "val": 2}  # images of each of 50 classes
 SENTENCES = {"train": 300, "val": 40, "test_2016_flickr": 30}
 PAIRS = 400  # of Tatoeba, one in ten with the English side of the one before
 CLICKS = 700  # rows of Criteo's log, one in four a click
+RATERS, FILMS = 70, 400  # of MovieLens; each rates 30 films, about half of them with 4 or 5 stars
 WORDS = 9999  # of the Penn Treebank, with <unk>; the end of a line is the 10,000th symbol
 
 
@@ -36,6 +37,7 @@ def write_sets(folder: Path) -> Path:
     write_captions(folder / "multi30k")
     write_pairs(folder / "tatoeba_de_en")
     write_clicks(folder / "criteo_10k")
+    write_ratings(folder / "ml_latest_small")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / CHECKSUMS).write_text("".join(lines))
@@ -160,3 +162,17 @@ def write_clicks(folder: Path) -> None:
         cells += [f"{0x9E3779B1 * x % 2**32:08x}" if x else "" for x in names]
         lines.append("\t".join([str(label), *cells]) + "\n")
     (folder / "train.txt").write_text("".join(lines))
+
+
+def write_ratings(folder: Path) -> None:
+    """Random films with random stars, in halves."""
+    folder.mkdir(parents=True)
+    lines = ["userId,movieId,rating,timestamp\n"]
+    for user in range(1, RATERS + 1):
+        # A step without a common divisor with FILMS, so that no film comes twice.
+        start, step = integers(user, (2,), FILMS)
+        films = sorted(1 + int(start + i * (10 * (step // 10) + 3)) % FILMS for i in range(30))
+        stars = (1 + integers(1000 + user, (30,), 10)) / 2
+        rated = zip(films, stars, strict=True)
+        lines += [f"{user},{film},{given},{1000 * user}\n" for film, given in rated]
+    (folder / "ratings.csv").write_text("".join(lines))

@@ -32,10 +32,12 @@ TASK_RATES = {
     **dict.fromkeys(("quadratic", "quadratic_384", "quadratic_1536", "ae_mnist"), "1e-3"),
     "ae_curves": "1e-2",
     "barrier": "1e-4",
+    "ml20m_hvamp": "1e-3",
 }
 # No dropout: its masks come from a library that not every build of torch has.
 NO_DROPOUT = {
     "iwslt14_transformer": ["task.model.dropout=0.0"],
+    "ml20m_hvamp": ["task.model.dropout=0.0"],
     "ptb_word_lstm": [
         f"task.dropout.{rate}=0.0" for rate in ("words", "inputs", "hidden", "outputs", "weights")
     ],

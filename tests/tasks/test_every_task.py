@@ -35,6 +35,7 @@ PARAMETERS = {
     "imagenet_resnet50": 25_557_032,
     "iwslt14_transformer": 36_743_168,
     "logistic": 10,
+    "ml20m_hvamp": 86_465_308,
     "mnist_cnn_large": 139_370,
     "mnist_cnn_small": 322,
     "online_convex": 8 * 4,
@@ -76,6 +77,11 @@ def split_as_batch(task):
     return Batch(*task._samples(rows), 0, 0, len(rows))
 
 
+def clicked_or_not(task):
+    """Loss of one bit an item. Noise in the logits and the KL at the start add to it."""
+    return 1.1 * task.num_items * math.log(2)
+
+
 # Loss of the untrained model, of the target's split, and how far one draw of the initial values of
 # a tiny model may be off, relatively. Those of scale=paper: test_start_at_paper, test_resnet_start.
 START = {
@@ -94,6 +100,7 @@ START = {
     # Its logits have variance 1: a normalised vector times embeddings of variance 1/dim.
     "iwslt14_transformer": (log_of(300, 0.5), 0.1),
     "logistic": (log_of(2), 1e-6),  # the weights begin at 0
+    "ml20m_hvamp": (clicked_or_not, 0.15),
     "mnist_cnn_large": (log_of(10), 0.1),
     "mnist_cnn_small": (log_of(10), 0.1),
     "online_convex": (log_of(2), 1e-6),  # logistic losses, and the weights begin at 0
