@@ -108,6 +108,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
         axes.text(0.5, 0.5, "not measured", ha="center", fontsize=7, transform=axes.transAxes)
         return
     found = {row["method"]: row for row in rows.to_dict("records")}
+    most = _most(rows)
     for place, method in zip(range(len(methods))[::-1], methods, strict=True):
         row, color = found.get(method), looks.line(method)["color"]
         if row is None or not np.isfinite(row["value"]):
@@ -115,8 +116,22 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
             axes.text(0.03, place, text, va="center", fontsize=7,
                       transform=axes.get_yaxis_transform())  # fmt: skip
             continue
-        axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
+        high = min(row["high"], most)
+        axes.plot([row["low"], high], [place, place], color=color, linewidth=2)
         axes.plot(row["value"], place, "o", color=color, markersize=4)
+        if row["high"] > most:
+            axes.plot(high, place, ">", color=color, markersize=4)
+            axes.annotate(f"to {row['high']:.3g}", (high, place), xytext=(0, 4),
+                          textcoords="offset points", ha="right", fontsize=6)  # fmt: skip
+
+
+def _most(rows: pd.DataFrame) -> float:
+    """Where an interval is cut, so that one run far off does not hide the others."""
+    values = rows["value"][np.isfinite(rows["value"])]
+    if values.empty:
+        return np.inf
+    low = min(rows["low"].min(), values.min())
+    return float(values.max() + 0.5 * (values.max() - low))
 
 
 def _caption(experiment: Experiment, data: pd.DataFrame) -> list[str]:
