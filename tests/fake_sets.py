@@ -21,6 +21,7 @@ SENTENCES = {"train": 300, "val": 40, "test_2016_flickr": 30}
 PAIRS = 400  # of Tatoeba, one in ten with the English side of the one before
 CLICKS = 700  # rows of Criteo's log, one in four a click
 RATERS, FILMS = 70, 400  # of MovieLens; each rates 30 films, about half of them with 4 or 5 stars
+STRUCTURES = 90  # of QM9, and of each file of Carbon-24
 WORDS = 9999  # of the Penn Treebank, with <unk>; the end of a line is the 10,000th symbol
 
 
@@ -36,6 +37,8 @@ def write_sets(folder: Path) -> Path:
     write_faces(folder / "olivetti")
     write_captions(folder / "multi30k")
     write_pairs(folder / "tatoeba_de_en")
+    write_molecules(folder / "qm9_3000")
+    write_crystals(folder / "carbon24")
     write_clicks(folder / "criteo_10k")
     write_ratings(folder / "ml_latest_small")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -138,6 +141,56 @@ def write_captions(folder: Path) -> None:
         for language in ("de", "en"):
             lines = [sentence(10_000 * number + 2 * i, language) for i in range(count)]
             (folder / f"{split}.{language}").write_text("".join(f"{x}\n" for x in lines))
+
+
+def fractions(seed: int, count: int) -> np.ndarray:
+    """Places of atoms in a unit cube, two of which are a quarter or more apart, (count, 3)."""
+    corners = np.argsort(integers(seed, (27,), 2**20), kind="stable")[:count]
+    lattice = np.stack(np.unravel_index(corners, (3, 3, 3)), axis=1)
+    return (lattice + integers(seed + 1, (count, 3), 250) / 1000) / 3
+
+
+def write_molecules(folder: Path) -> None:
+    """Three to nine atoms of any kind; their energy knows nothing of their places."""
+    from tasks.data import qm9
+
+    (folder / "qm9_xyz").mkdir(parents=True)
+    free = dict(zip("HCNOF", qm9.REFERENCES.values(), strict=True))
+    lines = [",mol_id,u0\n"]
+    for number in range(STRUCTURES):
+        seed = 20_000 + 10 * number
+        count = 3 + int(integers(seed, (1,), 7)[0])
+        symbols = ["HCNOF"[i] for i in integers(seed + 1, (count,), 5)]
+        places = 5 * fractions(seed + 2, count)
+        bound = -4 + int(integers(seed + 4, (1,), 1000)[0]) / 1000
+        energy = sum(map(free.get, symbols)) + count * bound
+        lines.append(f"{number},gdb_{number},{energy / qm9.EV_PER_HARTREE:.8f}\n")
+        text = [str(count), 'Properties=species:S:1:pos:R:3 pbc="F F F"']
+        text += [
+            f"{symbol} {x:.8f} {y:.8f} {z:.8f}"
+            for symbol, (x, y, z) in zip(symbols, places, strict=True)
+        ]
+        (folder / "qm9_xyz" / f"gdb_{number}.xyz").write_text("\n".join(text) + "\n")
+    (folder / "qm9.csv").write_text("".join(lines))
+
+
+def write_crystals(folder: Path) -> None:
+    """Two to eight atoms of carbon in an oblique cell; their energy knows nothing of it."""
+    folder.mkdir(parents=True)
+    for part, name in enumerate(("val", "test")):
+        lines = [",material_id,cif,energy_per_atom\n"]
+        for number in range(STRUCTURES):
+            seed = 30_000 + 10_000 * part + 10 * number
+            count = 2 + int(integers(seed, (1,), 7)[0])
+            sizes = [f"_cell_length_{axis} {4 + i / 10}" for i, axis in enumerate("abc")]
+            sizes += [f"_cell_angle_{angle} 80" for angle in ("alpha", "beta", "gamma")]
+            columns = ["type_symbol", "fract_x", "fract_y", "fract_z"]
+            columns = [f"_atom_site_{column}" for column in columns]
+            sites = [f"C {x:.6f} {y:.6f} {z:.6f}" for x, y, z in fractions(seed + 1, count)]
+            text = "\n".join(["data_C", *sizes, "loop_", *columns, *sites, ""])
+            energy = -154 + int(integers(seed + 3, (1,), 1000)[0]) / 1000
+            lines.append(f'{number},C-{number},"{text}",{energy}\n')
+        (folder / f"{name}.csv").write_text("".join(lines))
 
 
 def write_pairs(folder: Path) -> None:

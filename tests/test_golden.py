@@ -31,6 +31,8 @@ COMMON = ("scale=smoke", "num_threads=1", "precision=float64", "checkpoint.keep=
 TASK_RATES = {
     **dict.fromkeys(("quadratic", "quadratic_384", "quadratic_1536", "ae_mnist"), "1e-3"),
     "ae_curves": "1e-2",
+    "matproj_schnet": "1e-2",
+    "qm9_schnet": "1e-4",
     "barrier": "1e-4",
     "ml20m_hvamp": "1e-3",
 }

@@ -36,6 +36,7 @@ PARAMETERS = {
     "iwslt14_transformer": 36_743_168,
     "logistic": 10,
     "ml20m_hvamp": 86_465_308,
+    "matproj_schnet": 455_809,
     "mnist_cnn_large": 139_370,
     "mnist_cnn_small": 322,
     "online_convex": 8 * 4,
@@ -43,6 +44,7 @@ PARAMETERS = {
     "ptb_gpt": 10_784_256,
     "ptb_lstm": 4_895_730,
     "ptb_word_lstm": 24_221_600,
+    "qm9_schnet": 455_809,
     "quadratic": 128**2,
     "quadratic2d": 2,
     "quadratic_1536": 1536**2,
@@ -82,6 +84,14 @@ def clicked_or_not(task):
     return 1.1 * task.num_items * math.log(2)
 
 
+def shares_of_variance_one(task):
+    """What the composition cannot tell, and an untrained read-out, the same for all atoms."""
+    standard, structures = task.standard, task._structures["valid"]
+    atoms = [1 if standard.per_atom else len(s.numbers) for s in structures]
+    square = sum(n**2 for n in atoms) / len(atoms)
+    return task.facts()["composition"] + standard.deviation**2 * square
+
+
 # Loss of the untrained model, of the target's split, and how far one draw of the initial values of
 # a tiny model may be off, relatively. Those of scale=paper: test_start_at_paper, test_resnet_start.
 START = {
@@ -101,6 +111,8 @@ START = {
     "iwslt14_transformer": (log_of(300, 0.5), 0.1),
     "logistic": (log_of(2), 1e-6),  # the weights begin at 0
     "ml20m_hvamp": (clicked_or_not, 0.15),
+    # One draw of a chi-squared variable of few degrees is in half of what they have.
+    "matproj_schnet": (shares_of_variance_one, 0.5),
     "mnist_cnn_large": (log_of(10), 0.1),
     "mnist_cnn_small": (log_of(10), 0.1),
     "online_convex": (log_of(2), 1e-6),  # logistic losses, and the weights begin at 0
@@ -108,6 +120,7 @@ START = {
     "ptb_gpt": (log_of(50), 0.02),
     "ptb_lstm": (log_of(50), 0.02),
     "ptb_word_lstm": (log_of(200), 0.02),
+    "qm9_schnet": (shares_of_variance_one, 0.5),
     # Few eigenvalues count, so that one draw of X is far from the mean.
     "quadratic": (of_gaussian, 0.5),
     "quadratic_1536": (of_gaussian, 0.5),
