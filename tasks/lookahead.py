@@ -93,7 +93,9 @@ def cut(tensors: Sequence[Tensor], length: float) -> list[Tensor]:
 
 
 def chunks(count: int, num_steps: int) -> list[slice]:
-    """Parts of a batch of `count`, one for each inner step, in order: all but the last of
-    ceil(count / num_steps); fewer steps where the batch has not enough."""
+    """Parts of a batch of `count` samples, one for each inner step, in order.
+
+    Each but the last has ceil(count / num_steps): a small batch has fewer parts than steps.
+    """
     size = math.ceil(count / num_steps)
     return [slice(start, start + size) for start in range(0, count, size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -159,7 +160,9 @@ class SplitCIFAR100LaMAML(ContinualImages):
             parameter.grad = grad if parameter.grad is None else parameter.grad + grad
         return looked.loss
 
-    def _losses(self, model: nn.Module, names: list[str], batch: Batch):
+    def _losses(
+        self, model: nn.Module, names: list[str], batch: Batch
+    ) -> tuple[list[Callable[..., Tensor]], Callable[..., Tensor]]:
         """The losses of the steps that look ahead, and the one that is looked at."""
         images, numbers = batch.inputs
 
@@ -178,8 +181,11 @@ class SplitCIFAR100LaMAML(ContinualImages):
         return inner, partial(mean_loss, both, torch.cat([batch.targets, their_targets]))
 
     def replayed(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Inputs and targets of the images that join a batch: passes over the memory in drawn
-        orders, a function of (seed, epoch, index) and the memory."""
+        """Inputs and targets of the images that join a batch.
+
+        They come from passes over the memory in drawn orders: a function of (seed, epoch, index)
+        and of what the memory holds.
+        """
         per_pass = max(1, len(self._memory) // self.replay_size)
         number, index = divmod(batch.index, per_pass)
         key = (self.seed, batch.epoch, *REPLAY, number)
