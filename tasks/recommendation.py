@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tasks.base import Batch, CurvatureInfo, Task
 from tasks.checks import check_at_least, check_callable, check_choice, check_number, check_sizes
 from tasks.data import ml_20m, ml_latest_small
 from tasks.data.clicks import Clicks, Heldout, read_split
 from tasks.data.store import content_hash, require
+from tasks.likelihood import LIKELIHOODS
 from tasks.ranking import ndcg, recall, top_items
 from tasks.seeding import seeded
 
 SETS = {"ml_20m": ml_20m, "ml_latest_small": ml_latest_small}
 _ORDER, _NOISE = 0, 1  # what a generator is for
-
-
-def bernoulli(logits: Tensor, clicks: Tensor) -> Tensor:
-    """-sum_j x_j log sigmoid(l_j) + (1 - x_j) log(1 - sigmoid(l_j)) of each user, (n,)."""
-    return (F.softplus(logits) - clicks * logits).sum(1)
-
-
-def multinomial(logits: Tensor, clicks: Tensor) -> Tensor:
-    """-sum_j x_j log softmax(l)_j of each user, (n,)."""
-    return -(clicks * F.log_softmax(logits, dim=1)).sum(1)
-
-
-LIKELIHOODS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "bernoulli": bernoulli,
-    "multinomial": multinomial,
-}
 
 
 class Recommendation(Task):
@@ -153,19 +137,21 @@ class Recommendation(Task):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over the users of reconstruction + beta KL, beta being that of the batch's epoch."""
         reading = model(batch.inputs)
-        reconstruction = self.likelihood(reading.logits.to(batch.targets.dtype), batch.targets)
+        logits = reading.logits.to(batch.targets.dtype)
+        reconstruction = self.likelihood.loss(logits, batch.targets)
         return (reconstruction + self.beta(batch.epoch) * reading.kl).mean()
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """The metrics that the class states, summed in float64."""
-        seen = self._train if split == "train" else self._heldout[split].seen
-        count = len(seen) if split != "train" else min(len(seen), self.eval_train or len(seen))
+        ranked = split != "train"
+        seen = self._heldout[split].seen if ranked else self._train
+        count = len(seen) if ranked else min(len(seen), self.eval_train or len(seen))
         generator = seeded(self.seed, self.splits.index(split), _NOISE)
         noise = torch.randn(count, sum(model.sizes), generator=generator)
         sums: dict[str, Tensor] = {}
         for users in torch.arange(count).split(self.eval_batch_size):
             found = self._of_users(model, seen, users, noise[users])
-            if split != "train":
+            if ranked:
                 scores = self._scores(model, seen, users)
                 found |= self._ranked(scores, self._heldout[split], users)
             for name, values in found.items():
@@ -180,7 +166,7 @@ class Recommendation(Task):
         clicks = seen.rows(users, self._dtype)
         reading = model(clicks, noise.to(clicks.device))
         logits = reading.logits.to(clicks.dtype)
-        return {"reconstruction": self.likelihood(logits, clicks), "kl": reading.kl}
+        return {"reconstruction": self.likelihood.loss(logits, clicks), "kl": reading.kl}
 
     def _scores(self, model: nn.Module, seen: Clicks, users: Tensor) -> Tensor:
         return model(seen.rows(users.to(seen.items.device), self._dtype)).logits
@@ -208,13 +194,13 @@ class Recommendation(Task):
         users = torch.arange(len(heldout.seen))
         counts = self._train.counts().to(self._dtype)
         rates = (counts + 1) / (len(self._train) + 2)
-        logits = rates.log() if self.likelihood is multinomial else rates.logit()
+        logits = self.likelihood.constant(rates)
         sums: dict[str, float] = {}
         for chunk in users.split(self.eval_batch_size):
             scores = logits.expand(len(chunk), -1)
             found = self._ranked(scores, heldout, chunk)
             clicks = heldout.seen.rows(chunk.to(scores.device), self._dtype)
-            found["loss"] = self.likelihood(scores, clicks)
+            found["loss"] = self.likelihood.loss(scores, clicks)
             for name, values in found.items():
                 sums[name] = sums.get(name, 0.0) + values.double().sum().item()
         return self.trivial({name: total / len(users) for name, total in sums.items()})

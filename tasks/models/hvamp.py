@@ -80,10 +80,10 @@ class HVamp(nn.Module):
         p(z2) = 1/C sum_c q(z2 | u_c)            VampPrior, u_c pseudo-inputs that are learnt
         p(x | z1, z2)                            by the task, from the logits
 
-    Rows of x are scaled to length 1. Of its dropout the encoders of z2 and z1 draw one each; the
-    pseudo-inputs, which are cut to [0, 1] and are not scaled, go through that of z2 as well. Hidden
-    layers are gated, (A x + a) * sigmoid(B x + b): the published code names a tanh for them, which
-    it then leaves out where there is a gate. Log variances are cut to [-12, 4]. Weights start
+    Rows of x are scaled to length 1; the encoders of z2 and of z1 drop a share of them, each its
+    own. The pseudo-inputs, which are cut to [0, 1] and are not scaled, are dropped from as well.
+    Hidden layers are gated, (A x + a) * sigmoid(B x + b): the published code names a tanh for them,
+    which it then leaves out where there is a gate. Log variances are cut to [-12, 4]. Weights start
     from N(0, 2/inputs), biases from torch's own values, pseudo-inputs from N(.05, .01^2).
     [Kim and Suh 2019, their code; Tomczak and Welling 2018]
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
+from tasks.likelihood import bernoulli, multinomial
 from tasks.models.hvamp import Gaussian, HVamp, log_mixture
-from tasks.recommendation import bernoulli, multinomial
 
 SIZES = {"num_items": 30, "hidden_size": 8, "z1_size": 4, "z2_size": 3, "num_layers": 2}
 
