@@ -59,7 +59,8 @@ def write_note(axes: Axes, note: str) -> None:
     """Write into an empty panel why it is empty."""
     axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
     share = axes.figure.get_figwidth() / axes.get_subplotspec().get_gridspec().ncols
-    text = lettering.wrapped(note, share - 0.4, 7)  # with room for its neighbours
+    # Labels of the axis take a fifth of a panel's share of the width.
+    text = lettering.wrapped(note, 0.8 * share - 0.1, 7)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=7)
 
 
