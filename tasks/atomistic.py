@@ -187,7 +187,10 @@ class AtomisticEnergy(Task):
         return counts / counts.sum(1, keepdims=True) if self.set.PER_ATOM else counts
 
     def curvature_pass(self, batch: Batch) -> contextlib.AbstractContextManager[CurvatureInfo]:
-        """A sample is one structure; its atoms and pairs of atoms are its positions."""
+        """A sample is one structure; its atoms and pairs of atoms are its positions.
+
+        Padding adds nothing to a sample's gradient. K-FAC's means over positions count it.
+        """
         return equal_weights(batch, batch.num_samples)
 
 
