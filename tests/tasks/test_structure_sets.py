@@ -9,8 +9,10 @@ import pytest
 
 from scripts.prepare_data import main as prepare_data
 from tasks.data import carbon24, matproj, qm9, qm9_3000
-from tasks.data.store import DataError, fetch, listed, require
+from tasks.data.store import DataError, fetch, listed, require, sha256
 from tasks.data.structures import load_structures, save_structures
+from tests.commands import command
+from tests.fake_sets import CHECKSUMS, write_molecules
 from tests.tasks.original_structures import (
     GDB9,
     SDF,
@@ -158,6 +160,37 @@ def test_bad_molecules_of_an_archive_are_told_by_its_name(tmp_path, capsys):
     archive.write_bytes(tar_of({"dsgdb9nsd_000001.xyz": bad}, "w:bz2"))
     said = command_refusal(capsys, "qm9", archive, tmp_path / "data")
     assert said.startswith(f"{archive}:dsgdb9nsd_000001.xyz, line 3: must name an element")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ({2: "Xx 0 0 0"}, "line 3: must name an element, H to Es, got 'Xx'"),
+        ({3: "C 0 0"}, "line 4: must have an element and x, y, z, got 'C 0 0'"),
+        ({0: "1", 3: None}, "line 1: must be a molecule of at least 2 atoms, got 1"),
+    ],
+)
+def test_bad_molecules_end_a_run_with_one_line(tmp_path, lines, message):
+    """Also in a set whose files are those that its list names."""
+    write_molecules(tmp_path / "qm9_3000")
+    path = tmp_path / "qm9_3000" / "qm9_xyz" / "gdb_3.xyz"
+    content = path.read_text().splitlines()
+    for number, line in lines.items():
+        content = content[:number] + ([] if line is None else [line, *content[number + 1 :]])
+    path.write_text("\n".join(content) + "\n")
+    write_list(tmp_path)
+    runs = tmp_path / "runs"
+    result = command("task=qm9_schnet", "scale=smoke", f"runs_dir={runs}", sets_dir=tmp_path)
+    assert result.code == 2
+    assert result.err == f"run.py: {path}, {message}\n"
+    assert not runs.exists()
+
+
+def write_list(folder):
+    """The checksums of what a folder holds, as the committed list."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / CHECKSUMS).write_text("".join(lines))
 
 
 # ---------------------------------------------------------------- the Materials Project
