@@ -24,6 +24,8 @@ from tasks.seeding import seeded
 SETS = {"criteo_10k": criteo_10k, "criteo_kaggle": criteo_kaggle}
 CATEGORIES = ("hashed", "indexed")
 NUM_DAYS = 7
+# Rows of a log up to which all are made ready and kept on the device, at 264 bytes each.
+MOST_KEPT = 2**20
 
 
 class ClickThrough(Task):
@@ -113,7 +115,7 @@ class ClickThrough(Task):
         folder = require(self.data, self.data_dir, SETS[self.data].FILES)
         log = SETS[self.data].read(folder)
         self._device, self._dtype = torch.device(device), dtype
-        # A log on disk stays there: rows are fetched, and then moved, batch by batch.
+        # A large log stays on disk: rows are fetched, and then moved, batch by batch.
         self._labels, self._integers, self._numbers = (
             torch.from_numpy(array[: self.num_rows])
             for array in (log.labels, log.integers, log.categories)
@@ -135,6 +137,8 @@ class ClickThrough(Task):
         ends = day_ends(len(self._labels), NUM_DAYS).tolist()
         train, test = ends[-2 - self.valid_days], ends[-2]
         self._bounds = {"train": (0, train), "valid": (train, test), "test": (test, ends[-1])}
+        kept = len(self._labels) <= MOST_KEPT
+        self._kept = self._fetched(torch.arange(len(self._labels))) if kept else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -150,12 +154,21 @@ class ClickThrough(Task):
 
     def _samples(self, rows: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """What the model is given of some rows (n,), and their labels, on the device."""
+        if self._kept is None:
+            integers, numbers, labels = self._fetched(rows)
+        else:
+            rows = rows.to(self._device)
+            integers, numbers, labels = (kept.index_select(0, rows) for kept in self._kept)
+        return (integers, numbers), labels
+
+    def _fetched(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log counts, rows of the tables and labels of some rows (n,), on the device."""
         numbers = self._numbers.index_select(0, rows).long()
         if self.categories == "hashed":
             numbers = self._hashed[numbers + self._firsts]
         integers = self._integers.index_select(0, rows).to(self._device, self._dtype)
         labels = self._labels.index_select(0, rows).to(self._device, self._dtype)
-        return (integers.clamp_(min=0).log1p_(), numbers.to(self._device)), labels
+        return integers.clamp_(min=0).log1p_(), numbers.to(self._device), labels
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean binary cross-entropy, in nats."""

@@ -10,10 +10,12 @@ from hydra.utils import instantiate
 from torch import nn
 
 import run
+from runners import preflight
+from tasks import click_through
 from tasks.click_through import ClickThrough
-from tasks.data.store import sha256
+from tasks.data.store import fetch, sha256
 from tasks.roc import area_under_roc
-from tests.commands import assert_same_run, column, command, the_run
+from tests.commands import assert_same, assert_same_run, column, command, the_run
 from tests.fake_sets import CHECKSUMS, standing_in
 from tests.tasks.batch_checks import assert_weighted
 from tests.tasks.toy_clicks import counted, row, write_log
@@ -95,6 +97,17 @@ def test_an_epoch_visits_each_training_row_once(log):
         seen = torch.cat([batch.inputs[0][:, 0] for batch in batches]).expm1().round().int()
         assert sorted(seen.tolist()) == list(range(30))
         assert seen.tolist() != list(range(30))
+
+
+def test_a_large_log_stays_on_disk_and_gives_the_same_batches(log, monkeypatch):
+    path = log / "sets" / "criteo_10k" / "train.txt"
+    fetch("criteo_kaggle", log / "sets", originals=path)
+    kept = ready()
+    monkeypatch.setattr(click_through, "MOST_KEPT", NUM_ROWS - 1)
+    large = ready("task.data=criteo_kaggle")
+    for first, second in zip(kept.batches(0), large.batches(0), strict=True):
+        assert_same((first.inputs, first.targets), (second.inputs, second.targets))
+    assert large.data_hash() not in ("", kept.data_hash())
 
 
 # ---------------------------------------------------------------- metrics
@@ -221,6 +234,20 @@ def test_a_row_with_the_wrong_number_of_columns_ends_the_command(tmp_path):
     path = tmp_path / "sets" / "criteo_10k" / "train.txt"
     assert result.err.startswith(f"run.py: {path}, line 14: must have 40 columns")
     assert len(result.err.splitlines()) == 1 and not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_without_the_log_takes_no_memory_for_the_model(tmp_path, monkeypatch):
+    count, devices = preflight.count_parameters, []
+
+    def noting(model):
+        devices.append({parameter.device.type for parameter in model.parameters()})
+        return count(model)
+
+    monkeypatch.setattr(preflight, "count_parameters", noting)
+    places = (f"data_dir={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}")
+    result = command("task=criteo_dlrm", "scale=paper", "dry_run=true", *places)
+    assert result.code == 0 and "parameters=540677217" in result.out.splitlines()
+    assert devices == [{"meta"}]
 
 
 def test_an_optimizer_that_takes_no_sparse_gradients_is_refused(log):
