@@ -82,27 +82,29 @@ NOT_MADE: Mapping[str, NotMade] = {
     ),
     "kradagrad_fig4": NotMade(
         "KrADagrad paper, Fig. 4",
-        "GEM on permuted MNIST and La-MAML on split CIFAR-100 are no tasks here yet",
-        "both would have to be written; the first would take an estimated half hour on 2 cores, "
-        "the second days of a GPU",
+        "its experiments are not written yet",
+        "task=permuted_mnist_gem and task=split_cifar100_lamaml would take an estimated hour each "
+        "on 2 cores, the second at the paper's scale days of a GPU",
     ),
     "kradagrad_fig5": NotMade(
         "KrADagrad paper, Fig. 5",
-        "H+Vamp on MovieLens-20M is no task here yet",
-        "the task would have to be written; 140 epochs for six methods take a day of a GPU",
+        "its experiment is not written yet",
+        "task=ml20m_hvamp would take an estimated half hour on 2 cores; the paper's 140 epochs for "
+        "six methods take a day of a GPU",
     ),
     "kradagrad_fig6": NotMade("KrADagrad paper, Fig. 6", *_APPENDIX),
     "kradagrad_fig7": NotMade("KrADagrad paper, Fig. 7", *_APPENDIX),
     "ngplus_fig3": NotMade(
         "NG+ paper, Fig. 3",
-        "SchNet on QM9 and on the Materials Project is no task here yet",
-        "the task would have to be written; the paper's scale takes days of a GPU",
+        "its experiments are not written yet",
+        "task=qm9_schnet and task=matproj_schnet would take an estimated two hours on 2 cores; the "
+        "paper's scale takes days of a GPU",
     ),
     "ngplus_fig5": NotMade(
         "NG+ paper, Fig. 5",
-        "DLRM on Criteo is no task here yet",
-        "the task would have to be written, with hundreds of thousands of test rows, as many as "
-        "are needed to resolve the .026 points of accuracy in question",
+        "its experiment is not written yet",
+        "task=criteo_dlrm would take an estimated half hour on 2 cores; hundreds of thousands of "
+        "test rows are needed to resolve the .026 points of accuracy in question",
     ),
     "ngplus_table3": NotMade(
         "NG+ paper, Table 3", "it is drawn together with Table 2", "ask for ngplus_table2"
