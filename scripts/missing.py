@@ -2,8 +2,8 @@
 
     python -m scripts.missing       for the ledger: every experiment and every exact measurement
 
-Made are experiments whose records are never shipped, others that were made nowhere and take at
-most five minutes in all, runs that an index names and whose records are gone, and exact
+Made are experiments whose records are never shipped, others that were made nowhere and take with
+them at most five minutes in all, runs that an index names and whose records are gone, and exact
 measurements. For everything else the command and its cost are said.
 """
 
@@ -113,11 +113,11 @@ def choose_cheap(work: Work, absent: Sequence[Entry], scale: str | None) -> None
             work.gaps.append(gap)
         else:
             work.left_out[gap.name] = f"{gap}: python -m scripts.restore {gap.name}"
-    for entry in sorted(absent, key=lambda entry: entry.seconds(scale)):
+    # What is never shipped is made in any case, and its time is no longer there for the others.
+    for entry in sorted(absent, key=lambda entry: (entry.shipped, entry.seconds(scale))):
         seconds = entry.seconds(scale)
-        if not entry.shipped and (scale is None or math.isfinite(seconds)):
-            work.experiments.append(entry)
-        elif seconds <= left:
+        always = not entry.shipped and (scale is None or math.isfinite(seconds))
+        if always or seconds <= left:
             left -= seconds
             work.experiments.append(entry)
         else:

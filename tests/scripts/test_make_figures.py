@@ -28,9 +28,9 @@ def experiments(tmp_path, monkeypatch):
     folder = tmp_path / "conf"
     folder.mkdir()
     for name, head in {
-        "made_here": "cost: {small: 2}\nshipped: false",
+        "made_here": "cost: {small: 0.02}\nshipped: false",
         "cheap": "cost: {small: 0.03}",
-        "cheap_too": "cost: {small: 0.06}",
+        "cheap_too": "cost: {small: 0.04}",
         "costly": "cost: {small: 1.5, paper: 200}",
     }.items():
         (folder / f"{name}.yaml").write_text(f"name: {name}\n{head}\n{REST}")
@@ -65,10 +65,10 @@ def names(entries):
 
 def test_what_is_missing_and_cheap_is_made_and_the_rest_is_said(experiments, roots):
     work = missing.survey(experiments, [], roots)
-    # .03 h fit into five minutes, .06 h more do not; what is never shipped is always made.
+    # .02 + .03 h fit into five minutes, .04 h more do not; what is never shipped is always made.
     assert sorted(names(work.experiments)) == ["cheap", "made_here"]
     assert work.left_out == {
-        "cheap_too": "cheap_too: no records (about 4 min): python run.py experiment=cheap_too",
+        "cheap_too": "cheap_too: no records (about 2 min): python run.py experiment=cheap_too",
         "costly": "costly: no records (about 1.5 h): python run.py experiment=costly",
     }
     assert work.num_runs() == 4
@@ -147,7 +147,7 @@ def test_deleted_runs_are_made_again_where_they_were_if_that_is_cheap(experiment
     assert "lacks 1 run" in said and said.endswith("python -m scripts.restore costly")
     shutil.rmtree(roots[1] / "logistic")  # nothing tells any more but the experiment's cost
     (gap,) = missing.survey(["cheap_too"], [], roots).gaps
-    assert gap.seconds == pytest.approx(0.06 * 3600)
+    assert gap.seconds == pytest.approx(0.04 * 3600)
 
 
 def test_a_damaged_index_is_named_and_holds_nothing_up(experiments, roots):
