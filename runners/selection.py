@@ -57,12 +57,48 @@ class MeanMetric:
         return f"mean of {self.metric} ({self.split}) over the evaluations"
 
     def __call__(self, run_dir: Path) -> float:
-        evals = read_table(run_dir, "evals")
-        rows = zip(
-            *(evals.column(c).to_pylist() for c in ("metric", "split", "value")), strict=True
-        )
-        wanted = (self.metric, self.split)
-        values = [value for metric, split, value in rows if (metric, split) == wanted]
-        if not values:
-            raise ValueError(f"{run_dir} has no {self.metric} ({self.split}) to choose by")
+        values = _evaluations(run_dir, self.metric, self.split)
         return math.fsum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class LastMetric:
+    """A metric at a run's last evaluation; direction says whether little of it is good, or much.
+
+    The split must be one that the figure does not report on, or the runs must be of instances that
+    it does not show.
+
+    Raises:
+        ValueError: if the direction is neither min nor max, or a run has no evaluation of it.
+    """
+
+    metric: str
+    split: str
+    direction: str
+
+    def __post_init__(self):
+        if self.direction not in ("min", "max"):
+            raise ValueError(f"direction must be min or max, got {self.direction!r}")
+
+    @property
+    def rule(self) -> str:
+        """What it measures, in words."""
+        return f"{self.metric} ({self.split}) at the end"
+
+    def __call__(self, run_dir: Path) -> float:
+        value = _evaluations(run_dir, self.metric, self.split)[-1]
+        return value if self.direction == "min" else -value
+
+
+def _evaluations(run_dir: Path, metric: str, split: str) -> list[float]:
+    """A metric's values on a split, first to last.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    evals = read_table(run_dir, "evals")
+    rows = zip(*(evals.column(c).to_pylist() for c in ("metric", "split", "value")), strict=True)
+    values = [value for name, of, value in rows if (name, of) == (metric, split)]
+    if not values:
+        raise ValueError(f"{run_dir} has no {metric} ({split}) to choose by")
+    return values
