@@ -80,32 +80,8 @@ NOT_MADE: Mapping[str, NotMade] = {
     "bma_table2": NotMade(
         "AdaGrad-BMA paper, Table 2", "it is drawn together with Table 1", "ask for bma_table1"
     ),
-    "kradagrad_fig4": NotMade(
-        "KrADagrad paper, Fig. 4",
-        "its experiments are not written yet",
-        "task=permuted_mnist_gem and task=split_cifar100_lamaml would take an estimated hour each "
-        "on 2 cores, the second at the paper's scale days of a GPU",
-    ),
-    "kradagrad_fig5": NotMade(
-        "KrADagrad paper, Fig. 5",
-        "its experiment is not written yet",
-        "task=ml20m_hvamp would take an estimated half hour on 2 cores; the paper's 140 epochs for "
-        "six methods take a day of a GPU",
-    ),
     "kradagrad_fig6": NotMade("KrADagrad paper, Fig. 6", *_APPENDIX),
     "kradagrad_fig7": NotMade("KrADagrad paper, Fig. 7", *_APPENDIX),
-    "ngplus_fig3": NotMade(
-        "NG+ paper, Fig. 3",
-        "its experiments are not written yet",
-        "task=qm9_schnet and task=matproj_schnet would take an estimated two hours on 2 cores; the "
-        "paper's scale takes days of a GPU",
-    ),
-    "ngplus_fig5": NotMade(
-        "NG+ paper, Fig. 5",
-        "its experiment is not written yet",
-        "task=criteo_dlrm would take an estimated half hour on 2 cores; hundreds of thousands of "
-        "test rows are needed to resolve the .026 points of accuracy in question",
-    ),
     "ngplus_table3": NotMade(
         "NG+ paper, Table 3", "it is drawn together with Table 2", "ask for ngplus_table2"
     ),
