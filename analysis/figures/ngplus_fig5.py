@@ -22,8 +22,8 @@ _OF = ("ngplus_fig5", "clicks")
 PANELS = (
     Panel(*_OF, y="accuracy, train", hidden=0.2, title="training accuracy (“CTR”)"),
     Panel(*_OF, y="accuracy, test", hidden=0.2, title="test accuracy (“CTR”)"),
-    Panel(*_OF, y="loss, test", hidden=0.2, title="test log loss"),
-    Panel(*_OF, y="auc, test", hidden=0.2, title="test AUC"),
+    Panel(*_OF, y="loss, test", ylim=(0.45, 0.6), title="test log loss", ylabel="log loss (nats)"),
+    Panel(*_OF, y="auc, test", ylim=(0.5, None), title="test AUC", ylabel="AUC"),
 )
 
 
