@@ -27,7 +27,10 @@ _OF = ("kradagrad_fig5", "films")
 _NATS = "nats a user"
 # A run that blows up takes a band to any height; the limits are about the printed figure's.
 PANELS = (
-    Panel(*_OF, x="epoch", ylim=(150, 400), title="training loss, as printed", ylabel=_NATS),
+    Panel(
+        *_OF, x="epoch", ylim=(150, 400), smooth=1 / 28, title="training loss, as printed",
+        ylabel=_NATS,
+    ),
     Panel(
         *_OF, y="reconstruction, train", x="epoch", log=False, ylim=(150, 400),
         title="reconstruction", ylabel=_NATS,
