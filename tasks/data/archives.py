@@ -41,15 +41,15 @@ def unpacked(
 
     Args:
         folder: the one that is being prepared.
-        originals: the archive, or a folder of it or of its files; where there is but one, the
-            file itself too. None: the archive is fetched.
+        originals: the archive, or a folder of it or of its files, or one of these files, the
+            others lying beside it. None: the archive is fetched.
         files: that the archive must hold.
         pattern: of the members' paths that are unpacked.
     Raises:
         DataError: if the archive cannot be had, is damaged or lacks a file.
     """
     if originals is not None and _holds(originals, files):
-        yield originals
+        yield originals.parent if originals.is_file() and len(files) > 1 else originals
         return
     path = obtain(archive, folder, originals)
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
@@ -67,7 +67,7 @@ def unpacked(
 
 def _holds(originals: Path, files: Sequence[str]) -> bool:
     if originals.is_file():
-        return [originals.name] == list(files)
+        return originals.name in files
     places = (originals, *originals.glob("*/"))
     return any((place / name).is_file() for place in places for name in files)
 

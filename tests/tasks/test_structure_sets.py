@@ -77,6 +77,8 @@ def test_qm9_comes_out_of_either_publication(tmp_path):
     sources = {
         "folder": write_gdb9(tmp_path / "folder", nitrogen),
         "sdf": write_sdf(tmp_path / "sdf"),
+        "sdf file": tmp_path / "sdf" / "gdb9.sdf",
+        "table beside it": tmp_path / "sdf" / "gdb9.sdf.csv",
     }
     members = {path.name: path.read_bytes() for path in sources["folder"].iterdir()}
     (tmp_path / qm9.XYZ.name).write_bytes(tar_of(members, "w:bz2"))
@@ -96,7 +98,9 @@ def test_qm9_comes_out_of_either_publication(tmp_path):
         assert first.energy == pytest.approx(-40.47893 * 27.211386, rel=1e-8)
         assert first.numbers.tolist() == [6, 1, 1, 1, 1]
         assert found[name][1].numbers[0] == 7
-    for one, other in (("folder", "archive"), ("sdf", "sdf archive")):
+    same = [("folder", "archive")]
+    same += [("sdf", other) for other in ("sdf archive", "sdf file", "table beside it")]
+    for one, other in same:
         for a, b in zip(found[one], found[other], strict=True):
             assert np.array_equal(a.positions, b.positions)
     # Four decimals in the one, ten in the other.
