@@ -16,6 +16,7 @@ BENCHES = (
     "bench_start",
     "bench_loop",
     "bench_tasks",
+    "bench_applied",
     "bench_ggt",
     "bench_preconditioners",
     "bench_iterations",
