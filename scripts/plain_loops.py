@@ -159,17 +159,7 @@ def lamaml(kappa: Kappa) -> Step:
     mean, std = (255 * torch.tensor(list(x)) for x in (task.mean, task.std))
     generator = torch.Generator().manual_seed(0)
     part = -(-task.batch_size // task.num_inner_updates)
-    first = kappa.run.step // task.steps_per_epoch
-
-    def batches() -> Iterator[Tensor]:
-        for epoch in itertools.count(first):
-            number, rest = divmod(epoch, task.epochs_per_task)
-            own = task._used["train"][min(number, task.num_tasks - 1)]
-            if epoch > first and not rest and number < task.num_tasks:  # a task has ended
-                seen = torch.cat([memory[0], task._used["train"][number - 1]])
-                memory[0] = seen[torch.randperm(len(seen))[: task.memory_size]]
-            order = own[torch.randperm(len(own), generator=seeded(task.seed, epoch))]
-            yield from order.split(task.batch_size)[: task.steps_per_epoch]
+    drawn = streamed(task, memory, kappa.run.step // task.steps_per_epoch)
 
     def shown(chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pixels = images[chosen]
@@ -183,8 +173,6 @@ def lamaml(kappa: Kappa) -> Step:
     def loss_of(values: list[Tensor], inputs: Tensor, heads: Tensor, targets: Tensor) -> Tensor:
         named = dict(zip(parameters, values, strict=True))
         return F.cross_entropy(functional_call(model, named, (inputs, heads)), targets)
-
-    drawn = batches()
 
     def step() -> float:
         both = own = shown(next(drawn))
@@ -215,3 +203,15 @@ def lamaml(kappa: Kappa) -> Step:
         return loss.item()
 
     return step
+
+
+def streamed(task, memory: list[Tensor], first: int) -> Iterator[Tensor]:
+    """Yield images, batch by batch, from an epoch on; keep some of each task that ends."""
+    for epoch in itertools.count(first):
+        number, rest = divmod(epoch, task.epochs_per_task)
+        own = task._used["train"][min(number, task.num_tasks - 1)]
+        if epoch > first and not rest and number < task.num_tasks:  # a task has ended
+            seen = torch.cat([memory[0], task._used["train"][number - 1]])
+            memory[0] = seen[torch.randperm(len(seen))[: task.memory_size]]
+        order = own[torch.randperm(len(own), generator=seeded(task.seed, epoch))]
+        yield from order.split(task.batch_size)[: task.steps_per_epoch]
