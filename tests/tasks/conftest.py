@@ -1,13 +1,17 @@
-"""One thread for all tests here, and a server in the place of a data set's official source."""
+"""One thread for all tests here, a server in the place of an official source, a log of clicks."""
 
 from __future__ import annotations
 
 import http.server
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests.fake_sets import standing_in
+from tests.tasks.toy_clicks import NUM_ROWS, counted, stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +68,10 @@ def server(monkeypatch) -> Iterator[http.server.HTTPServer]:
     state.shutdown()
     thread.join()
     state.server_close()
+
+
+@pytest.fixture
+def click_log(tmp_path) -> Iterator[Path]:
+    """A folder in whose `sets` criteo_10k has `NUM_ROWS` rows."""
+    with standing_in(stand_in(tmp_path / "sets", [counted(i) for i in range(NUM_ROWS)])):
+        yield tmp_path

@@ -1,8 +1,6 @@
-"""The click-through task: days, inputs, metrics, options and whole runs."""
+"""The click-through task: days, inputs, metrics and options."""
 
 import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,29 +8,13 @@ from hydra.utils import instantiate
 from torch import nn
 
 import run
-from runners import preflight
 from tasks import click_through
 from tasks.click_through import ClickThrough
-from tasks.data.store import fetch, sha256
+from tasks.data.store import fetch
 from tasks.roc import area_under_roc
-from tests.commands import assert_same, assert_same_run, column, command, the_run
-from tests.fake_sets import CHECKSUMS, standing_in
+from tests.commands import assert_same
 from tests.tasks.batch_checks import assert_weighted
-from tests.tasks.toy_clicks import counted, row, write_log
-
-NUM_ROWS = 40  # days of 6, 6, 6, 6, 6, 5 and 5 rows
-
-
-def stand_in(folder, rows):
-    path = write_log(folder / "criteo_10k" / "train.txt", rows)
-    (folder / CHECKSUMS).write_text(f"{sha256(path)}  criteo_10k/train.txt\n")
-    return folder
-
-
-@pytest.fixture
-def log(tmp_path):
-    with standing_in(stand_in(tmp_path / "sets", [counted(i) for i in range(NUM_ROWS)])) as _:
-        yield tmp_path
+from tests.tasks.toy_clicks import NUM_ROWS
 
 
 def config(*more):
@@ -58,19 +40,19 @@ def rows_of(task, split):
 @pytest.mark.parametrize(
     ("valid_days", "ends"), [(1, [(0, 30), (30, 35), (35, 40)]), (2, [(0, 24), (24, 35), (35, 40)])]
 )
-def test_the_last_day_is_the_test_and_the_ones_before_it_choose(log, valid_days, ends):
+def test_the_last_day_is_the_test_and_the_ones_before_it_choose(click_log, valid_days, ends):
     task = ready(f"task.valid_days={valid_days}")
     for split, (first, end) in zip(task.splits, ends, strict=True):
         assert rows_of(task, split) == list(range(first, end))
 
 
-def test_without_days_that_choose_six_are_trained_on(log):
+def test_without_days_that_choose_six_are_trained_on(click_log):
     task = ready("task.valid_days=0", "task.eval_splits=[test]", "task.target.split=test")
     assert rows_of(task, "train") == list(range(35))
     assert task.steps_per_epoch == math.ceil(35 / task.batch_size)
 
 
-def test_what_the_model_is_given_by_hand(log):
+def test_what_the_model_is_given_by_hand(click_log):
     task = ready("task.table_rows=3")
     (counts, categories), labels = task._samples(torch.tensor([4, 9]))
     # log(1 + x); -2 counts as 0, as does what is missing.
@@ -81,7 +63,7 @@ def test_what_the_model_is_given_by_hand(log):
     assert labels.tolist() == [0.0, 1.0]
 
 
-def test_indexed_categories_have_a_row_each(log):
+def test_indexed_categories_have_a_row_each(click_log):
     rows = [5, *[1] * 25]
     task = ready("task.categories=indexed", f"task.table_rows={rows}")
     (_, categories), _ = task._samples(torch.arange(NUM_ROWS))
@@ -89,7 +71,7 @@ def test_indexed_categories_have_a_row_each(log):
     assert not categories[:, 1:].any()
 
 
-def test_an_epoch_visits_each_training_row_once(log):
+def test_an_epoch_visits_each_training_row_once(click_log):
     task = ready("task.batch_size=8")
     for epoch in range(2):
         batches = list(task.batches(epoch))
@@ -99,9 +81,9 @@ def test_an_epoch_visits_each_training_row_once(log):
         assert seen.tolist() != list(range(30))
 
 
-def test_a_large_log_stays_on_disk_and_gives_the_same_batches(log, monkeypatch):
-    path = log / "sets" / "criteo_10k" / "train.txt"
-    fetch("criteo_kaggle", log / "sets", originals=path)
+def test_a_large_log_stays_on_disk_and_gives_the_same_batches(click_log, monkeypatch):
+    path = click_log / "sets" / "criteo_10k" / "train.txt"
+    fetch("criteo_kaggle", click_log / "sets", originals=path)
     kept = ready()
     monkeypatch.setattr(click_through, "MOST_KEPT", NUM_ROWS - 1)
     large = ready("task.data=criteo_kaggle")
@@ -124,7 +106,7 @@ class Fixed(nn.Module):
         return counts[:, 0].expm1() - self.shift
 
 
-def test_metrics_by_hand(log):
+def test_metrics_by_hand(click_log):
     task = ready("task.eval_batch_size=2")
     # Rows 35 to 39, of which 36 and 39 are clicks; logits -2.5, -1.5, -.5, .5, 1.5.
     metrics = task.evaluate(Fixed(37.5), "test")
@@ -137,13 +119,13 @@ def test_metrics_by_hand(log):
     assert metrics["auc"] == pytest.approx(4 / 6, rel=1e-12)
 
 
-def test_training_rows_are_evaluated_evenly_spaced(log):
+def test_training_rows_are_evaluated_evenly_spaced(click_log):
     task = ready("task.eval_train=4")
     assert task._evaluated("train").tolist() == [0, 7, 15, 22]
     assert task._evaluated("test").tolist() == [35, 36, 37, 38, 39]
 
 
-def test_trivial_is_the_click_rate(log):
+def test_trivial_is_the_click_rate(click_log):
     # Of 30 training rows 10 are clicks, of 5 to choose by 2; one is added to each count.
     loss = -(2 * math.log(11 / 32) + 3 * math.log(21 / 32)) / 5
     assert ready().facts()["trivial"] == pytest.approx(loss, rel=1e-12)
@@ -165,7 +147,7 @@ def test_the_area_of_one_class_or_of_nan_is_nan():
     assert math.isnan(area_under_roc(torch.tensor([0.0, math.nan]), torch.tensor([0, 1])))
 
 
-def test_a_sample_is_a_row_of_equal_weight(log):
+def test_a_sample_is_a_row_of_equal_weight(click_log):
     task = ready()
     model = task.build_model().double()
     batch = next(task.batches(0))
@@ -207,114 +189,11 @@ def test_bad_options_are_named(changes, message):
     assert str(error.value) == message
 
 
-def test_more_categories_than_rows_of_their_table_are_refused(log):
+def test_more_categories_than_rows_of_their_table_are_refused(click_log):
     with pytest.raises(ValueError, match=r"^table_rows must be >= \[5, 1, 1,.* got \[4, 4,"):
         ready("task.categories=indexed", "task.table_rows=4")
 
 
-def test_a_log_without_seven_rows_is_refused(log):
+def test_a_log_without_seven_rows_is_refused(click_log):
     with pytest.raises(ValueError, match=r"^num_rows must be >= 7, got 6$"):
         ready("task.num_rows=6")
-
-
-# ---------------------------------------------------------------- whole runs
-
-
-def asked(folder, *more):
-    runs_dir = f"runs_dir={folder / 'runs'}"
-    return ("task=criteo_dlrm", "scale=smoke", "task.num_rows=null", runs_dir, *more)
-
-
-def test_a_row_with_the_wrong_number_of_columns_ends_the_command(tmp_path):
-    rows = [counted(i) for i in range(20)]
-    rows[13] = row()[2:]
-    with standing_in(stand_in(tmp_path / "sets", rows)):
-        result = command(*asked(tmp_path))
-    assert result.code == 2
-    path = tmp_path / "sets" / "criteo_10k" / "train.txt"
-    assert result.err.startswith(f"run.py: {path}, line 14: must have 40 columns")
-    assert len(result.err.splitlines()) == 1 and not (tmp_path / "runs").exists()
-
-
-def test_a_dry_run_without_the_log_takes_no_memory_for_the_model(tmp_path, monkeypatch):
-    count, devices = preflight.count_parameters, []
-
-    def noting(model):
-        devices.append({parameter.device.type for parameter in model.parameters()})
-        return count(model)
-
-    monkeypatch.setattr(preflight, "count_parameters", noting)
-    places = (f"data_dir={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}")
-    result = command("task=criteo_dlrm", "scale=paper", "dry_run=true", *places)
-    assert result.code == 0 and "parameters=540677217" in result.out.splitlines()
-    assert devices == [{"meta"}]
-
-
-def test_an_optimizer_that_takes_no_sparse_gradients_is_refused(log):
-    result = command(*asked(log, "optimizer=adam", "task.model.sparse=true"))
-    assert result.code == 2
-    assert result.err.startswith(
-        "run.py: sparse must be false for Adam with its options, or a rule"
-    )
-    assert result.err.endswith("got the sparse gradients of tables.0.weight and of 25 more\n")
-    assert len(result.err.splitlines()) == 1 and not (log / "runs").exists()
-
-
-def test_clipping_sparse_gradients(log):
-    """Cut as dense ones are."""
-    losses = []
-    for sparse in ("false", "true"):
-        more = (f"task.model.sparse={sparse}", "grad_clip=0.05", "optimizer.lr=1.0")
-        assert command(*asked(log / sparse, *more)).code == 0
-        losses.append(column(the_run(log / sparse / "runs"), "steps", "loss"))
-    # The same sums, in another order, over twelve steps.
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
-@pytest.mark.parametrize("optimizer", ["adagrad", "sgd"])
-def test_a_run_with_sparse_gradients_records_and_resumes(optimizer, log, monkeypatch):
-    options = (f"optimizer={optimizer}", "checkpoint.steps=1", "checkpoint.keep=true")
-    runs = {}
-    for name, sparse in (("dense", "false"), ("sparse", "true"), ("cut", "true")):
-        given = asked(log / name, *options, f"task.model.sparse={sparse}")
-        if name == "cut":
-            evaluate, calls = ClickThrough.evaluate, []
-
-            def stopped(self, *arguments, evaluate=evaluate, calls=calls):
-                calls.append(arguments)
-                if len(calls) == 5:  # of the second evaluation
-                    raise KeyboardInterrupt
-                return evaluate(self, *arguments)
-
-            with monkeypatch.context() as patch:
-                patch.setattr(ClickThrough, "evaluate", stopped)
-                assert command(*given).code == 130
-        result = command(*given)
-        assert result.code == 0, result.err
-        runs[name] = the_run(log / name / "runs")
-    assert_same_run(runs["sparse"], runs["cut"])
-    for name in ("loss", "grad_norm"):
-        dense, sparse = (column(runs[kind], "steps", name) for kind in ("dense", "sparse"))
-        # The same sums, in another order, over twelve steps.
-        assert dense == pytest.approx(sparse, rel=1e-4)
-
-
-# ---------------------------------------------------------------- the real rows
-
-
-def test_training_on_the_real_rows_beats_the_click_rate(tmp_path):
-    data_dir = Path(os.environ.get("KAPPA_DATA", "data")).absolute()
-    if not (data_dir / "criteo_10k" / "train.txt").is_file():
-        pytest.skip("criteo_10k is not there; set KAPPA_DATA to the folder of data sets")
-    task = instantiate(run.compose(["task=criteo_dlrm", f"data_dir={data_dir}"]).task)
-    task.setup("cpu", torch.float32)
-    model = task.build_model()
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.01)
-    for batch in task.batches(0):
-        optimizer.zero_grad()
-        task.backward(model, batch)
-        optimizer.step()
-    metrics = task.evaluate(model, "valid")
-    # 1,428 rows: one standard error of the difference in loss is .006.
-    assert metrics["loss"] < task.facts()["trivial"] - 0.03
-    assert metrics["auc"] > 0.68
