@@ -28,11 +28,11 @@ _NATS = "nats a user"
 # A run that blows up takes a band to any height; the limits are about the printed figure's.
 PANELS = (
     Panel(
-        *_OF, x="epoch", ylim=(150, 400), smooth=1 / 28, title="training loss, as printed",
-        ylabel=_NATS,
+        *_OF, x="epoch", log=False, ylim=(130, 400), smooth=1 / 28,
+        title="training loss, as printed", ylabel=_NATS,
     ),
     Panel(
-        *_OF, y="reconstruction, train", x="epoch", log=False, ylim=(150, 400),
+        *_OF, y="reconstruction, train", x="epoch", log=False, ylim=(130, 400),
         title="reconstruction", ylabel=_NATS,
     ),
     Panel(
