@@ -27,11 +27,11 @@ A claim that was judged for several readings of a formula, or at several scales,
 the first one counts in the summary. *Scale*: `exact` is mathematics, counting or a seeded
 computation of the size that its row states; `timed` was measured alone on a machine, and only
 ratios of times are compared; `paper's models` are the paper's own models and data, trained for the
-time that is said, which the paper leaves open; `small` is the project's small version of a task.
-Where data or a model take another's place, the stand-in is named: such a verdict speaks of that
-version, not of the paper's own experiment. Learning rates and other settings that were searched
-were chosen by the split and the metric that the evidence of each row names, with an equal number of
-trials for every method, on seeds that are not judged.
+time that is said, what the paper leaves open chosen by us; `small` is the project's small version
+of a task. Where data or a model take another's place, the stand-in is named: such a verdict speaks
+of that version, not of the paper's own experiment. Learning rates and other settings that were
+searched were chosen by the split and the metric that the evidence of each row names, with an equal
+number of trials for every method, on seeds that are not judged.
 """
 
 
@@ -169,7 +169,7 @@ def _contradictions(verdicts: Sequence[Verdict]) -> str:
     others = [v for v in against if v not in own and v not in models]
     groups = (
         ("By exact mathematics, measured time, or runs at the paper's own scale:", own),
-        ("By runs of the paper's own models on its data, for a time that the paper does not say:",
+        ("By runs of the paper's own models on its data, tuned and timed as we chose:",
          models),
         ("At a smaller scale or with stand-ins, so of that version only:", others),
     )  # fmt: skip
