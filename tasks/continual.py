@@ -137,7 +137,7 @@ class ContinualImages(Task):
         """
         folder = require(self.data, self.data_dir, images.FILES)
         self._normalization = images.Normalization.of(
-            self.mean, self.std, device, dtype, channels_last=False
+            self.mean, self.std, device, dtype, channels_last=True
         )
         self._pixels, self._labels = {}, {}
         self._members: dict[str, list[Tensor]] = {}  # all images of each task
