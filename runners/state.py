@@ -36,6 +36,7 @@ class Run:
     averaged: AveragedModel | None = None
     eval_steps: frozenset[int] = field(default_factory=frozenset)
     eval_clock: Clock = field(default_factory=Clock)
+    remembered: list[torch.Tensor] | None = None  # parameters before a step
 
     def __post_init__(self):
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]

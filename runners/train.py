@@ -53,7 +53,8 @@ def train(run: Run, surroundings) -> str:
             run.writer.add("steps", (run.step, loss, lr(run), norm, run.clock.seconds, None))
             return "diverged"
         watched = settings.spectra_every and run.step % settings.spectra_every == 0
-        before = [p.detach().clone() for p in run.parameters] if watched else None
+        if watched:
+            remember_parameters(run)
         if run.probe is not None:
             run.probe.observe(run.parameters, run.step, run.writer)
         with run.clock:
@@ -62,7 +63,7 @@ def train(run: Run, surroundings) -> str:
             update(run, batches, carried)
             if (run.step + 1) % run.steps_per_epoch == 0:
                 task.after_epoch(model, epoch)
-        change = record_spectra(run, before) if watched else None
+        change = record_spectra(run) if watched else None
         run.writer.add("steps", (run.step, loss, lr(run), norm, run.clock.seconds, change))
         run.step += 1
         if run.averaged is not None and enters_average(run):
@@ -246,7 +247,17 @@ def clip_gradients(parameters: list[torch.Tensor], most: float) -> float:
     return norm
 
 
-def record_spectra(run: Run, before: list[torch.Tensor]) -> float:
+@torch.no_grad()
+def remember_parameters(run: Run) -> None:
+    """Copy the parameters as they are before a step."""
+    if run.remembered is None:
+        run.remembered = [torch.empty_like(p) for p in run.parameters]
+    # Into the same memory each time: fresh memory of a few MB costs a CPU more than the copy.
+    torch._foreach_copy_(run.remembered, run.parameters)
+
+
+@torch.no_grad()
+def record_spectra(run: Run) -> float:
     """Record the optimizer's spectra; returns the length of the step it has just made."""
     if isinstance(run.optimizer, ReportsSpectra):
         for s in run.optimizer.spectra():
@@ -254,8 +265,8 @@ def record_spectra(run: Run, before: list[torch.Tensor]) -> float:
             numbers = (s.resolution, s.root_residual, s.fallbacks, s.staleness)
             row = spectrum_row(run.step, s.name, s.kind, values, *numbers)
             run.writer.add("spectra", row)
-    changes = [p.detach() - q for p, q in zip(run.parameters, before, strict=True)]
-    return length(changes)
+    torch._foreach_sub_(run.remembered, run.parameters)
+    return length(run.remembered)
 
 
 def evaluate(run: Run) -> None:
