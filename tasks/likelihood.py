@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 def bernoulli(logits: Tensor, clicks: Tensor) -> Tensor:
     """-sum_j x_j log sigmoid(l_j) + (1 - x_j) log(1 - sigmoid(l_j)) of each user, (n,)."""
-    return (F.softplus(logits) - clicks * logits).sum(1)
+    return F.binary_cross_entropy_with_logits(logits, clicks, reduction="none").sum(1)
 
 
 def multinomial(logits: Tensor, clicks: Tensor) -> Tensor:

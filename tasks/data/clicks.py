@@ -49,13 +49,15 @@ class Clicks:
 
     def rows(self, users: Tensor, dtype: torch.dtype) -> Tensor:
         """1 for each item clicked, else 0: users (n,) -> (n, num_items)."""
-        first, lengths = self.starts[users], self.starts[users + 1] - self.starts[users]
+        first = self.starts[users]
+        lengths = self.starts[users + 1] - first
         row = torch.repeat_interleave(lengths)
-        # Position of each click among its user's own.
-        within = torch.arange(len(row), device=row.device) - (lengths.cumsum(0) - lengths)[row]
-        dense = torch.zeros(len(users), self.num_items, dtype=dtype, device=row.device)
-        dense[row, self.items[first[row] + within]] = 1
-        return dense
+        # What takes a click's position among those of all these users to its position in `items`.
+        shift = first - (lengths.cumsum(0) - lengths)
+        own = torch.arange(len(row), device=row.device) + shift.index_select(0, row)
+        places = row * self.num_items + self.items.index_select(0, own)
+        dense = torch.zeros(len(users) * self.num_items, dtype=dtype, device=row.device)
+        return dense.index_fill_(0, places, 1).view(-1, self.num_items)
 
     def counts(self) -> Tensor:
         """Users who clicked each item, int64, shape (num_items,)."""
