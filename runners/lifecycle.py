@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from runners import checkpoint, environment, records
+from runners.averaging import check_average
 from runners.clock import Clock
 from runners.job import Job
 from runners.keeper import Keeper
@@ -22,7 +23,7 @@ from runners.preflight import measure
 from runners.progress import say
 from runners.settings import Outcome, Settings
 from runners.state import Run
-from runners.train import check_average, check_samples, train
+from runners.train import check_samples, train
 from tasks.data.store import DataError
 
 

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from optimizers.telemetry import state_bytes
+from runners.averaging import check_average
 from runners.clock import Clock
 from runners.job import Job
 from runners.layers import require_layers
 from runners.messages import first_line
 from runners.settings import Outcome, Settings
 from runners.state import steps_per_epoch
-from runners.train import add_gradients, check_average, seed_step, step_batches, update
+from runners.train import add_gradients, seed_step, step_batches, update
 from tasks.data.store import DataError
 
 # An optimizer reaches its steady cost only when its window is full, so the trial goes on for some

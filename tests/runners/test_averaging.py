@@ -59,7 +59,7 @@ def test_an_average_longer_than_the_run_is_refused(more, tmp_path):
 
 
 def test_a_run_of_unknown_length_is_not_averaged():
-    from runners.train import check_average
+    from runners.averaging import check_average
 
     with pytest.raises(ValueError, match="average_last must be 0 with early_stopping=3, got 2"):
         check_average(Toy(average_last=2, early_stopping=3), 12)
@@ -69,7 +69,7 @@ def test_statistics_of_a_layer_are_not_averaged_silently():
     from hydra.utils import instantiate
 
     import run
-    from runners.train import check_average
+    from runners.averaging import check_average
 
     def made(last):
         options = ["task=cifar10_shakeshake", "scale=smoke", f"task.average_last={last}"]
